@@ -1,0 +1,20 @@
+"""The Django app ``livegate``: on start it finds the publications and watches their models."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class LivegateConfig(AppConfig):
+    name = "livegate.gateway"
+    label = "livegate"
+    verbose_name = "livegate"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  (the checks register themselves)
+        from .changes import watch_published
+        from .models import PushModelMixin
+
+        autodiscover_modules("publications")
+        watch_published(gives_own_notice=PushModelMixin)

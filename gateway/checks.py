@@ -1,0 +1,147 @@
+"""System checks: what would fail, or show nothing, once people are connected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from rest_framework import serializers
+from rest_framework.serializers import BaseSerializer
+
+from ..serializers.guards import PerUserSerializerMixin, guards_of
+from ..serializers.settings import DEFAULTS, setting
+from .changes import tracker_names
+from .models import PushModelMixin
+from .publications import all_publications, find, is_serializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .publications import Publication
+
+IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+
+
+@register(Tags.compatibility)
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """The channel layer and the ``LIVEGATE`` dict."""
+    return [*channel_layer_problems(), *salt_problems(), *unknown_settings()]
+
+
+@register(Tags.models)
+def check_publications(**_: Any) -> list[CheckMessage]:
+    """Every publication, its model and its serializer."""
+    publications = list(all_publications())
+    twice = {publication.label for publication in publications if find(publication.label) is None}
+    problems: list[CheckMessage] = [
+        Error(
+            f"{label} is published more than once.",
+            hint="Which permission holds would not be known, so it is not pushed at all. Keep one publish().",
+            obj=label,
+            id="livegate.E006",
+        )
+        for label in sorted(twice)
+    ]
+    for publication in publications:
+        problems += [*tracker_problems(publication), *watch_problems(publication), *guard_problems(publication)]
+    return problems
+
+
+def channel_layer_problems() -> Iterator[CheckMessage]:
+    default = getattr(settings, "CHANNEL_LAYERS", {}).get("default")
+    if default is None:
+        yield Error(
+            "There is no default channel layer, so no notice reaches anybody.",
+            hint='Set CHANNEL_LAYERS = {"default": …}, with channels_redis.pubsub.RedisPubSubChannelLayer.',
+            id="livegate.E001",
+        )
+    elif default.get("BACKEND") == IN_MEMORY and not settings.DEBUG:
+        yield Warning(
+            "The in-memory channel layer does not leave its process: saves elsewhere are not pushed.",
+            hint="Outside of development, use channels_redis.pubsub.RedisPubSubChannelLayer.",
+            id="livegate.W001",
+        )
+
+
+def salt_problems() -> Iterator[CheckMessage]:
+    salt = setting("HASHID_SALT")
+    if not salt:
+        yield Error(
+            'LIVEGATE["HASHID_SALT"] is not set.',
+            hint="Set it to a long random text of its own, the same for all processes: ids on the wire depend on it.",
+            id="livegate.E002",
+        )
+    elif salt == settings.SECRET_KEY:
+        yield Error(
+            'LIVEGATE["HASHID_SALT"] is the SECRET_KEY.',
+            hint="Hashids give their salt away to a patient reader. Use another text.",
+            id="livegate.E003",
+        )
+
+
+def unknown_settings() -> Iterator[CheckMessage]:
+    for name in sorted(getattr(settings, "LIVEGATE", {}).keys() - DEFAULTS.keys()):
+        yield Error(
+            f'LIVEGATE["{name}"] is no setting of livegate.',
+            hint=f"Known are {', '.join(sorted(DEFAULTS))}.",
+            id="livegate.E004",
+        )
+
+
+def tracker_problems(publication: Publication) -> Iterator[CheckMessage]:
+    """A tracked name that is no column is compared in memory, and says nothing about what a save changed."""
+    model = publication.model
+    columns = {name for field in model._meta.concrete_fields for name in (field.name, field.attname)}
+    for tracker in tracker_names(model):
+        for name in sorted(set(getattr(model, tracker).fields) - columns):
+            yield Error(
+                f"{model._meta.label}.{tracker} tracks {name}, which is no column of the model.",
+                hint="Track columns only; tell other changes by notify().",
+                obj=model,
+                id="livegate.E005",
+            )
+
+
+def watch_problems(publication: Publication) -> Iterator[CheckMessage]:
+    if publication.watch is not None and issubclass(publication.model, PushModelMixin):
+        yield Error(
+            f"{publication.label} inherits PushModelMixin and is published with watch=….",
+            hint="Its own saves decide; name the fields in a FieldTracker, and drop watch.",
+            obj=publication.model,
+            id="livegate.E007",
+        )
+
+
+def guard_problems(publication: Publication) -> Iterator[CheckMessage]:
+    if is_serializer(publication.serializer):
+        for serializer in all_serializers(publication.serializer()):  # type: ignore[call-arg]
+            yield from guard_problems_of(serializer)
+
+
+def guard_problems_of(serializer: BaseSerializer[Any]) -> Iterator[CheckMessage]:
+    guards, name = guards_of(type(serializer)), type(serializer).__name__
+    if guards and not isinstance(serializer, PerUserSerializerMixin):
+        yield Error(
+            f"{name} declares guards, but nothing asks them.",
+            hint=f"Write class {name}(PerUserSerializerMixin, …).",
+            obj=type(serializer),
+            id="livegate.E008",
+        )
+    for unknown in sorted(guards.keys() - getattr(serializer, "fields", {}).keys()):
+        yield Error(
+            f"{name} guards {unknown}, which is no field of it.",
+            hint="A misspelt guard leaves the field open. Mend the name, or remove the guard.",
+            obj=type(serializer),
+            id="livegate.E009",
+        )
+
+
+def all_serializers(serializer: Any) -> Iterator[BaseSerializer[Any]]:
+    """A serializer and all that are nested in it."""
+    if isinstance(serializer, serializers.ListSerializer):
+        serializer = serializer.child
+    if isinstance(serializer, BaseSerializer):
+        yield serializer
+        for field in getattr(serializer, "fields", {}).values():
+            yield from all_serializers(field)

@@ -1,0 +1,63 @@
+"""The consumer: what a person connects to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from ..permissions.viewers import Viewer
+from . import frames
+from .evaluation import Pair
+from .hub import enter, leave
+from .messages import Refusal, parse
+from .publications import find
+from .subscriptions import Socket
+
+if TYPE_CHECKING:
+    from .hub import Hub
+    from .messages import Message
+
+SUBPROTOCOL = "livegate"
+
+
+class NotificationConsumer(AsyncJsonWebsocketConsumer):
+    """One WebSocket: reads messages, owns the subscriptions, sends frames. Its viewer is ``scope["user"]``.
+
+    A client that offers subprotocols is answered with ``livegate``, if that is among them.
+    """
+
+    # The hub hears the channel layer for all sockets; a consumer has no channel of its own.
+    channel_layer_alias = ""
+    socket: Socket
+    hub: Hub | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # disconnect() is not called when a handler fails (channels #1466)
+            if self.hub is not None:
+                await leave(self.socket, self.hub)
+
+    async def connect(self) -> None:
+        self.socket = Socket(Viewer.of_scope(self.scope), self.send)
+        self.hub = enter(self.socket)
+        offered = self.scope.get("subprotocols", [])
+        await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        try:
+            await self.carry_out(parse(text_data))
+        except Refusal as refusal:
+            await self.send(frames.refused(refusal.code, refusal.request_id))
+
+    async def carry_out(self, message: Message) -> None:
+        if message.action == "ping":
+            await self.send(frames.pong(message.request_id))
+        elif message.action == "unsubscribe":
+            self.hub.unsubscribe(self.socket, (message.model, message.id))
+        else:
+            publication = find(message.model)
+            if publication is None:
+                raise Refusal("unknown_model", message.request_id)
+            self.hub.subscribe(self.socket, Pair(self.socket.viewer, publication, message.id), message)

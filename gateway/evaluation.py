@@ -1,0 +1,177 @@
+"""The evaluation: the one place where it is decided who sees what.
+
+Law: nothing is shown that was not fetched and asked for here and now, for this viewer, with the viewer's rights read
+anew, in one consistent read of the database.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, connections, router, transaction
+
+from ..permissions.requests import retrieval
+from ..permissions.viewers import Viewer, refresh
+from ..serializers.encoding import encode, etag
+from ..serializers.hashids import InvalidHashid, decode
+from .logs import report
+from .publications import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from django.db.models import Model
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A viewer and an object, named as the viewer names it; the object may not exist."""
+
+    viewer: Viewer
+    publication: Publication
+    hashid: str
+
+
+@dataclass(frozen=True)
+class View:
+    """The decision to show: the JSON of the serialized instance, UTF-8, and its ETag."""
+
+    body: bytes
+    etag: str
+
+
+# The decision about a pair: what to show, or None where there is nothing to see.
+Decision = View | None
+# What one viewer is about to be shown: who they are now, and an instance of their own.
+Admission = tuple[Viewer, "Model"]
+
+
+class Interrupted(Exception):
+    """The database refused a statement that was made for one pair, and may refuse all that follow in its transaction."""
+
+
+def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
+    """Decide for each (viewer, object) pair what the viewer is shown now, or that there is nothing to see.
+
+    A plain function: needs no socket and no event loop. Reads the database in one consistent snapshot. An error
+    while deciding about one pair decides that one (nothing to see), is logged as ``viewer_denied``, and touches no
+    other. Raises what the database raises when it can't be read at all; nothing is decided then.
+    """
+    batch = list(dict.fromkeys(pairs))
+    try:
+        return decide(batch)
+    except Interrupted:
+        return {pair: decide_alone(pair) for pair in batch}
+
+
+def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
+    with snapshot(pairs):
+        instances = fetch(pairs)
+        viewers = refresh(pair.viewer for pair in pairs)
+        admissions = ask(pairs, instances, viewers)
+        return show(pairs, admissions)
+
+
+def decide_alone(pair: Pair) -> Decision:
+    try:
+        return decide([pair])[pair]
+    except Interrupted as interruption:
+        deny(pair, interruption.__cause__ or interruption)
+        return None
+
+
+def fetch(pairs: list[Pair]) -> dict[tuple[Publication, str], Model]:
+    """The instances that exist, by publication and hashid; one query for each publication."""
+    wanted: dict[Publication, dict[object, str]] = {}
+    for pair in pairs:
+        keys = wanted.setdefault(pair.publication, {})
+        try:
+            keys[decode(pair.publication.model, pair.hashid)] = pair.hashid
+        except InvalidHashid:
+            pass  # stands for nothing, as the key of a row that does not exist
+    return {
+        (publication, keys[instance.pk]): instance
+        for publication, keys in wanted.items()
+        for instance in publication.queryset.filter(pk__in=list(keys))
+    }
+
+
+def ask(
+    pairs: list[Pair], instances: dict[tuple[Publication, str], Model], viewers: dict[Viewer, Viewer]
+) -> dict[Pair, Admission]:
+    """The pairs whose viewer may see the object, each with an instance of its own: what a permission or a serializer
+    remembers on an instance reaches no other viewer."""
+    admissions: dict[Pair, Admission] = {}
+    for pair in pairs:
+        instance = instances.get((pair.publication, pair.hashid))
+        viewer = viewers.get(pair.viewer)
+        if instance is None or viewer is None:
+            continue
+        with denying(pair):
+            own = copy.deepcopy(instance)
+            with viewer.locale():
+                if pair.publication.permission.allows(viewer, own):
+                    admissions[pair] = viewer, own
+    return admissions
+
+
+def show(pairs: list[Pair], admissions: dict[Pair, Admission]) -> dict[Pair, Decision]:
+    """The view of each pair that was admitted; for every other, nothing to see."""
+    decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
+    for pair, (viewer, instance) in admissions.items():
+        with denying(pair):
+            decisions[pair] = serialize(pair.publication, viewer, instance)
+    return decisions
+
+
+def serialize(publication: Publication, viewer: Viewer, instance: Model) -> View:
+    """The instance as a GET by this viewer would show it."""
+    with viewer.locale():
+        serializer = publication.serializer_for(viewer, instance)
+        view = retrieval(viewer, instance)
+        body = encode(serializer(instance, context=view.get_serializer_context()).data)
+    return View(body, etag(body))
+
+
+@contextmanager
+def denying(pair: Pair) -> Iterator[None]:
+    """Within it, an error leaves the pair with nothing to see."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise Interrupted from error
+    except Exception as error:
+        deny(pair, error)
+
+
+def deny(pair: Pair, error: BaseException) -> None:
+    report(
+        "viewer_denied",
+        f"An error while deciding what a viewer sees of a {pair.publication.label}: they see nothing.",
+        error,
+        model=pair.publication.label,
+    )
+
+
+@contextmanager
+def snapshot(pairs: list[Pair]) -> Iterator[None]:
+    """Within it, every read sees the databases as they were at one moment.
+
+    One transaction for each database that the pairs and their users are read from: REPEATABLE READ on PostgreSQL,
+    where a transaction would otherwise see each commit of others; on SQLite every transaction is a snapshot. Inside
+    a transaction that is already open, that one's view of the database holds.
+    """
+    models = [*(pair.publication.model for pair in pairs), get_user_model()]
+    with ExitStack() as transactions:
+        for alias in dict.fromkeys(router.db_for_read(model) for model in models):
+            connection = connections[alias]
+            if not connection.in_atomic_block:
+                transactions.enter_context(transaction.atomic(using=alias))
+                if connection.vendor == "postgresql":
+                    with connection.cursor() as cursor:
+                        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield

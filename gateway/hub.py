@@ -1,0 +1,270 @@
+"""The hub: hears of changes, marks what is watched as dirty, has it evaluated, and hands it out.
+
+One for each process and event loop, from its first socket to its last. It has one channel, in all the notice groups,
+whatever the number of sockets: a subscription costs the broker nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import connections
+
+from ..serializers.settings import setting
+from .courier import courier
+from .evaluation import evaluate
+from .logs import report
+from .messages import Refusal
+from .notices import group_names, pack, unpack
+from .subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .evaluation import Decision, Pair
+    from .messages import Message
+    from .subscriptions import Key, Socket
+
+# A view that was not sent this many seconds after it was made is not sent, but made anew.
+VIEW_LIFETIME = 1.0
+# Seconds between two echoes, until one is heard.
+ECHO_INTERVAL = 0.2
+# Seconds to wait after a failure, doubled with each that follows.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class Hub:
+    """Use ``enter`` and ``leave``; they make and stop the hub of the running loop."""
+
+    def __init__(self) -> None:
+        self.sockets: set[Socket] = set()
+        self._watching: dict[Key, dict[Subscription, None]] = {}
+        self._ready: dict[Socket, None] = {}  # not busy, and something of them is dirty
+        self._work = asyncio.Event()
+        self._listening = asyncio.Event()
+        self._unheard: dict[str, str] = {}  # echoes not heard yet, to the group they were sent to
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-hub")
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        courier.use(self._loop)
+        self._spawn(self._listen())
+        self._spawn(self._evaluate_forever())
+
+    # What sockets ask of it
+
+    def subscribe(self, socket: Socket, pair: Pair, request: Message) -> None:
+        """Watch an object for a socket, and answer the request when it was evaluated. Raises Refusal at a limit.
+
+        It is registered before it is read, so that a change in between is not missed.
+        """
+        limit = setting("MAX_SUBSCRIPTIONS")
+        subscription = socket.subscriptions.get((pair.publication.label, pair.hashid))
+        if socket.unanswered >= limit or (subscription is None and len(socket.subscriptions) >= limit):
+            raise Refusal("too_many_subscriptions", request.request_id)
+        if subscription is None:
+            subscription = Subscription(socket, pair)
+            socket.subscriptions[subscription.key] = subscription
+            self._watching.setdefault(subscription.key, {})[subscription] = None
+        subscription.requests.append(request)
+        socket.unanswered += 1
+        self._mark(subscription)
+
+    def unsubscribe(self, socket: Socket, key: Key) -> None:
+        """Stop watching an object for a socket; harmless when it is not watched."""
+        if subscription := socket.subscriptions.pop(key, None):
+            socket.dirty.pop(subscription, None)
+            socket.unanswered -= len(subscription.requests)
+            watching = self._watching[key]
+            del watching[subscription]
+            if not watching:
+                del self._watching[key]
+
+    def drop(self, socket: Socket) -> None:
+        """Forget a socket and all its subscriptions."""
+        for key in list(socket.subscriptions):
+            self.unsubscribe(socket, key)
+        self.sockets.discard(socket)
+        self._ready.pop(socket, None)
+
+    async def stop(self) -> None:
+        """End all tasks of the hub; nothing is left running."""
+        courier.release(self._loop)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loop.run_in_executor(self._executor, connections.close_all)
+        self._executor.shutdown(wait=False)
+
+    # Hearing
+
+    async def _listen(self) -> None:
+        """Hear the notice groups, for good: after a failure everything may have been missed, and all is dirty."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                layer = get_channel_layer()
+                if layer is None:
+                    raise LookupError("CHANNEL_LAYERS has no default")
+                channel = await layer.new_channel()
+                for group in group_names():
+                    await layer.group_add(group, channel)
+                self._unheard = {uuid4().hex: group for group in group_names()}
+                try:
+                    async with asyncio.TaskGroup() as together:
+                        together.create_task(self._echo(layer))
+                        together.create_task(self._receive(layer, channel))
+                finally:
+                    for group in group_names():
+                        await layer.group_discard(group, channel)
+            except Exception as error:
+                report("hub_failed", "The hub can't hear the channel layer; it tries again.", innermost(error))
+                pause = FIRST_PAUSE if self._listening.is_set() else min(2 * pause, LONGEST_PAUSE)
+                self._listening.clear()
+                await asyncio.sleep(pause)
+
+    async def _echo(self, layer: Any) -> None:
+        """Call into every group until it is heard: that a group was joined is not certain before (on Redis, the
+        SUBSCRIBE may still be on its way when ``group_add`` returns)."""
+        while self._unheard:
+            for echo, group in list(self._unheard.items()):
+                await layer.group_send(group, pack([], echo))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ECHO_INTERVAL):
+                    await self._listening.wait()
+
+    async def _receive(self, layer: Any, channel: str) -> None:
+        while True:
+            message = await layer.receive(channel)
+            try:
+                notices = unpack(message)
+            except ValueError as error:
+                report("notice_malformed", "A message in a notice group is none of livegate's.", error)
+                continue
+            for notice in notices:
+                for subscription in self._watching.get((notice.label, notice.hashid), ()):
+                    self._mark(subscription)
+            if self._unheard.pop(message.get("echo", ""), None) and not self._unheard:
+                self._mark_all()
+                self._listening.set()
+
+    def _mark_all(self) -> None:
+        for socket in self.sockets:
+            for subscription in socket.subscriptions.values():
+                self._mark(subscription)
+
+    def _mark(self, subscription: Subscription) -> None:
+        socket = subscription.socket
+        socket.dirty[subscription] = None
+        if not socket.busy:
+            self._ready[socket] = None
+            self._work.set()
+
+    # Evaluating
+
+    async def _evaluate_forever(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await self._work.wait()
+            await self._listening.wait()
+            batch = self._take()
+            try:
+                decisions = await self._evaluate({item.pair for items in batch.values() for item in items})
+            except Exception as error:
+                report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
+                for socket, items in batch.items():
+                    self._put_back(socket, items)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                pause = FIRST_PAUSE
+                for socket, items in batch.items():
+                    self._spawn(self._deliver(socket, [(item, decisions[item.pair]) for item in items]))
+
+    def _take(self) -> dict[Socket, list[Subscription]]:
+        """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
+        batch: dict[Socket, list[Subscription]] = {}
+        room = setting("BATCH_SIZE")
+        while self._ready and room > 0:
+            socket = next(iter(self._ready))
+            del self._ready[socket]
+            batch[socket] = list(socket.dirty)[:room]
+            room -= len(batch[socket])
+            for subscription in batch[socket]:
+                del socket.dirty[subscription]
+            socket.busy = True
+        if not self._ready:
+            self._work.clear()
+        return batch
+
+    async def _evaluate(self, pairs: set[Pair]) -> dict[Pair, Decision]:
+        return await database_sync_to_async(evaluate, thread_sensitive=False, executor=self._executor)(pairs)
+
+    # Delivering
+
+    async def _deliver(self, socket: Socket, decided: list[tuple[Subscription, Decision]]) -> None:
+        """Send one socket what was decided, in a task of its own: a client that reads slowly delays nobody else."""
+        expires = self._loop.time() + VIEW_LIFETIME
+        for position, (subscription, decision) in enumerate(decided):
+            if position and self._loop.time() > expires:
+                self._put_back(socket, [item for item, _ in decided[position:]])
+                return
+            if socket.subscriptions.get(subscription.key) is not subscription:
+                continue  # unsubscribed meanwhile
+            for frame in subscription.settle(decision):
+                try:
+                    await socket.send(frame)
+                except Exception:  # the connection is gone; its consumer hears of it by itself
+                    self.drop(socket)
+                    return
+            if not subscription.admitted:
+                self.unsubscribe(socket, subscription.key)
+        self._put_back(socket, [])
+
+    def _put_back(self, socket: Socket, subscriptions: list[Subscription]) -> None:
+        """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""
+        socket.busy = False
+        for subscription in subscriptions:
+            if socket.subscriptions.get(subscription.key) is subscription:
+                socket.dirty[subscription] = None
+        if socket.dirty and socket in self.sockets:
+            self._ready[socket] = None
+            self._work.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+def enter(socket: Socket) -> Hub:
+    """The hub of the running loop, with this socket in it."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    _hubs[loop].sockets.add(socket)
+    return _hubs[loop]
+
+
+async def leave(socket: Socket, hub: Hub) -> None:
+    """Take the socket out of its hub; with the last one the hub stops."""
+    hub.drop(socket)
+    loop = asyncio.get_running_loop()
+    if not hub.sockets and _hubs.get(loop) is hub:
+        del _hubs[loop]
+        await hub.stop()
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The first error in a group of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

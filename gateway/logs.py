@@ -1,0 +1,35 @@
+"""What livegate logs: a sentence, and a stable word at ``extra["event"]``; never the content of an instance."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any, Literal
+
+Event = Literal[
+    "evaluation_failed",
+    "hub_failed",
+    "notice_malformed",
+    "notices_unsent",
+    "viewer_denied",
+]
+
+logger = logging.getLogger("livegate")
+
+
+def report(event: Event, sentence: str, error: BaseException | None = None, **facts: Any) -> None:
+    """Log an error: the sentence, the kind and place of the exception, and the facts as ``extra``.
+
+    The text of an exception and its traceback are left out: they may quote what only one viewer may see.
+    """
+    if error is not None:
+        sentence = f"{sentence} ({where(error)})"
+    logger.error(sentence, extra={"event": event, **facts})
+
+
+def where(error: BaseException) -> str:
+    """The kind of an exception and the line that raised it: ``ValueError at serializers.py:12 in to_representation``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}"

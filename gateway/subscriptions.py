@@ -1,0 +1,76 @@
+"""Subscriptions: what one socket watches, what its client holds, and what it is sent next. No I/O happens here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import frames
+from .evaluation import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..permissions.viewers import Viewer
+    from .evaluation import Decision
+    from .messages import Message
+
+# The model's label and the hashid, as in a notice.
+Key = tuple[str, str]
+
+
+class Socket:
+    """One connected client: its viewer, its subscriptions, and which of them are dirty.
+
+    While it is ``busy`` (its views are being made or sent) it is not evaluated again: what changes meanwhile only
+    becomes dirty, however often.
+    """
+
+    def __init__(self, viewer: Viewer, send: Callable[[str], Awaitable[None]]) -> None:
+        self.viewer = viewer
+        self.send = send
+        self.subscriptions: dict[Key, Subscription] = {}
+        self.dirty: dict[Subscription, None] = {}
+        self.busy = False
+        self.unanswered = 0  # requests
+
+
+class Subscription:
+    """One socket's interest in one object, from the request on until it is refused or given up.
+
+    It outlives what it shows: an object that left the viewer's view and comes back is shown again.
+    """
+
+    def __init__(self, socket: Socket, pair: Pair) -> None:
+        self.socket = socket
+        self.pair = pair
+        self.requests: list[Message] = []
+        self.admitted = False
+        self.etag: str | None = None  # of what the client holds; None when it holds nothing
+
+    @property
+    def key(self) -> Key:
+        return self.pair.publication.label, self.pair.hashid
+
+    def settle(self, decision: Decision) -> list[str]:
+        """The frames that make the client current with a decision; none when it is.
+
+        A first request without an ``etag`` says that the client knows the present view: it is told of changes
+        only. A request that finds nothing to see is answered ``not_found``, and is not remembered: afterwards the
+        subscription is not ``admitted``.
+        """
+        requests, self.requests = self.requests, []
+        self.socket.unanswered -= len(requests)
+        if decision is None:
+            return self._take_away(requests)
+        held = self.etag if self.admitted else decision.etag
+        for request in requests:
+            held = request.etag if request.wants_view else held
+        self.admitted, self.etag = True, decision.etag
+        answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
+        return answers if held == decision.etag else [*answers, frames.updated(self.pair, decision)]
+
+    def _take_away(self, requests: list[Message]) -> list[str]:
+        gone = [frames.deleted(self.pair)] if self.etag is not None else []
+        self.etag = None
+        self.admitted = self.admitted and not requests
+        return [*gone, *(frames.refused("not_found", request.request_id) for request in requests)]

@@ -1,0 +1,227 @@
+"""Permissions: questions about a viewer and an instance, that combine with ``& | ~`` and print themselves.
+
+The answer of a permission is True or False, and nothing else: a permission that answers anything else, or fails,
+has not answered. What is unknown is never turned into a yes, also not by ``~`` around it: the error passes through
+every operator, up to ``evaluate``, which shows that viewer nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
+from django.db.models import ForeignKey, Model
+from django.db.models.manager import BaseManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .viewers import Viewer
+
+
+class Permission:
+    """A question that is asked for one viewer about one instance.
+
+    A subclass answers in ``allows`` and says in ``__repr__`` how it is written. Most applications need none: the
+    functions of this module cover the usual questions, and ``@permission`` makes one from a function.
+    """
+
+    def allows(self, viewer: Viewer, instance: Model) -> bool:
+        """Whether the viewer may see the instance; any exception means that it is not known."""
+        raise NotImplementedError
+
+    def __and__(self, other: Permission) -> Permission:
+        return All(self, other) if isinstance(other, Permission) else NotImplemented
+
+    def __or__(self, other: Permission) -> Permission:
+        return AnyOf(self, other) if isinstance(other, Permission) else NotImplemented
+
+    def __invert__(self) -> Permission:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"{self!r} has no truth value before it is asked. Combine permissions with & | ~, "
+            "not with and, or, not: Python would silently drop one side."
+        )
+
+
+@dataclass(frozen=True)
+class All(Permission):
+    left: Permission
+    right: Permission
+
+    def allows(self, viewer: Viewer, instance: Model) -> bool:
+        return self.left.allows(viewer, instance) and self.right.allows(viewer, instance)
+
+    def __repr__(self) -> str:
+        return f"{within(self.left, AnyOf)} & {within(self.right, AnyOf, All)}"
+
+
+@dataclass(frozen=True)
+class AnyOf(Permission):
+    left: Permission
+    right: Permission
+
+    def allows(self, viewer: Viewer, instance: Model) -> bool:
+        return self.left.allows(viewer, instance) or self.right.allows(viewer, instance)
+
+    def __repr__(self) -> str:
+        return f"{self.left!r} | {within(self.right, AnyOf)}"
+
+
+@dataclass(frozen=True)
+class Not(Permission):
+    inner: Permission
+
+    def allows(self, viewer: Viewer, instance: Model) -> bool:
+        return not self.inner.allows(viewer, instance)
+
+    def __repr__(self) -> str:
+        return f"~{within(self.inner, All, AnyOf)}"
+
+
+def within(permission: Permission, *looser: type[Permission]) -> str:
+    return f"({permission!r})" if isinstance(permission, looser) else repr(permission)
+
+
+@dataclass(frozen=True)
+class Rule(Permission):
+    """A permission that a function answers, under the name by which it is printed."""
+
+    name: str
+    answer: Callable[[Viewer, Model], bool]
+
+    def allows(self, viewer: Viewer, instance: Model) -> bool:
+        answer = self.answer(viewer, instance)
+        if answer is True or answer is False:
+            return answer
+        raise TypeError(f"{self.name} answered with a {type(answer).__name__}; a permission answers True or False.")
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def permission(function: Callable[[Viewer, Any], bool]) -> Permission:
+    """Make a permission from a function of (viewer, instance) that returns True or False; usable as a decorator.
+
+    >>> @permission
+    ... def is_published(viewer, instance):
+    ...     return instance.published
+    >>> is_published & ~is_self
+    is_published & ~is_self
+    """
+    return Rule(function.__name__, function)
+
+
+def has_perm(perm: str) -> Permission:
+    """The viewer has this object permission on the instance, as ``user.has_perm(perm, instance)`` says.
+
+    ``perm`` is a codename (``"view_card"``, of the instance's app) or ``"app.codename"``. With django-guardian,
+    direct grants and those of the viewer's groups count, model-level permissions do not; superusers have all.
+    """
+    return Rule(
+        f'has_perm("{perm}")',
+        lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance), instance)),
+    )
+
+
+def has_model_perm(perm: str) -> Permission:
+    """The viewer has this permission on the whole model, as ``user.has_perm(perm)`` says."""
+    return Rule(
+        f'has_model_perm("{perm}")',
+        lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance))),
+    )
+
+
+def is_owner(path: str) -> Permission:
+    """The viewer is the user whom the instance names at ``path``, or one of them.
+
+    The path may cross relations, as in a queryset: ``is_owner("board__owner")``, ``is_owner("editors")``.
+    """
+
+    def owns(viewer: Viewer, instance: Model) -> bool:
+        return viewer.user.is_authenticated and identity(viewer.user) in values_at(instance, path)
+
+    return Rule(f'is_owner("{path}")', owns)
+
+
+def same_tenant(path: str, user_path: str) -> Permission:
+    """The instance and the viewer belong to one tenant: the values at both paths, which may be several, meet.
+
+    ``same_tenant("board__organization", "memberships__organization")``. Nothing is no tenant: an instance or a
+    user without one has none in common with anybody.
+    """
+
+    def meets(viewer: Viewer, instance: Model) -> bool:
+        if not viewer.user.is_authenticated:
+            return False
+        return not values_at(instance, path).isdisjoint(values_at(viewer.user, user_path))
+
+    return Rule(f'same_tenant("{path}", "{user_path}")', meets)
+
+
+@permission
+def anyone(viewer: Viewer, instance: Model) -> bool:
+    """Everyone, also an anonymous visitor."""
+    return True
+
+
+@permission
+def is_authenticated(viewer: Viewer, instance: Model) -> bool:
+    """The viewer is logged in."""
+    return bool(viewer.user.is_authenticated)
+
+
+@permission
+def is_self(viewer: Viewer, instance: Model) -> bool:
+    """The instance is the viewer's own user."""
+    return isinstance(instance, get_user_model()) and identity(instance) == identity(viewer.user)
+
+
+def qualified(perm: str, instance: Model) -> str:
+    return perm if "." in perm else f"{instance._meta.app_label}.{perm}"
+
+
+def identity(value: Any) -> tuple[type | None, Any]:
+    """What two values must have in common to be the same: the model and primary key of an instance, else the value."""
+    if isinstance(value, Model):
+        return value._meta.concrete_model, value.pk
+    return None, value
+
+
+def values_at(instance: Any, path: str) -> set[tuple[type | None, Any]]:
+    """The identities of all that lies at the end of a ``__`` path from an instance; nothing is not a value."""
+    *inner, last = path.split("__")
+    found = [instance]
+    for name in inner:
+        found = [value for one in found for value in follow(one, name)]
+    return {value for one in found for value in ends(one, last)}
+
+
+def follow(instance: Any, name: str) -> Iterator[Any]:
+    try:
+        value = getattr(instance, name)
+    except ObjectDoesNotExist:  # the other side of a one-to-one that nobody holds
+        return
+    if isinstance(value, BaseManager):
+        yield from value.all()
+    elif value is not None:
+        yield value
+
+
+def ends(instance: Any, name: str) -> Iterator[tuple[type | None, Any]]:
+    """The identities at the last step; the target of a foreign key is not fetched to learn its key."""
+    try:
+        step = instance._meta.get_field(name)
+    except FieldDoesNotExist:
+        step = None
+    if isinstance(step, ForeignKey) and step.target_field.primary_key:
+        key = getattr(instance, step.attname)
+        if key is not None:
+            yield step.related_model._meta.concrete_model, key
+    else:
+        for value in follow(instance, name):
+            yield identity(value)

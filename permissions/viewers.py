@@ -1,0 +1,130 @@
+"""The viewer: who looks, through a socket or a request, and what else may shape what they see."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.utils import timezone, translation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.http import HttpRequest
+    from rest_framework.request import Request
+
+LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A user, with the language, time zone, scheme and host in which things are shown to them.
+
+    Two viewers are equal when all of it is, the user by primary key: what is shown to the one is what is
+    shown to the other. The user of a viewer that came from a socket is as old as the socket and decides
+    nothing: see ``refresh``.
+    """
+
+    user: AbstractBaseUser | AnonymousUser
+    language: str
+    time_zone: str
+    scheme: str
+    host: str
+
+    @classmethod
+    def of_request(cls, request: HttpRequest | Request) -> Viewer:
+        """The viewer that a request in progress comes from, in the language and time zone now active."""
+        return cls(
+            user=request.user,
+            language=translation.get_language() or settings.LANGUAGE_CODE,
+            time_zone=timezone.get_current_timezone_name(),
+            scheme=request.scheme or "http",
+            host=host_of(request),
+        )
+
+    @classmethod
+    def of_scope(cls, scope: Mapping[str, Any]) -> Viewer:
+        """The viewer at the other end of a WebSocket, read from its ASGI scope.
+
+        A scope without a user is an anonymous viewer. The language is the one that a GET with the headers of
+        the handshake would be answered in; the time zone is ``TIME_ZONE``. A middleware that knows better sets
+        ``scope["language"]`` or ``scope["time_zone"]`` (an IANA name).
+        """
+        handshake = request_from(
+            scheme={"ws": "http", "wss": "https"}.get(scope.get("scheme", "ws"), "http"),
+            headers=scope.get("headers", []),
+            server=scope.get("server"),
+        )
+        negotiated = LOCALE_MIDDLEWARE in settings.MIDDLEWARE
+        language = translation.get_language_from_request(handshake) if negotiated else settings.LANGUAGE_CODE
+        return cls(
+            user=scope.get("user") or AnonymousUser(),
+            language=scope.get("language") or language,
+            time_zone=scope.get("time_zone") or settings.TIME_ZONE,
+            scheme=handshake.scheme or "http",
+            host=host_of(handshake),
+        )
+
+    def request(self) -> ASGIRequest:
+        """A GET by this viewer, as an HTTP server would have handed it to Django: no query string, no cookies."""
+        headers = [(b"host", self.host.encode("latin1"))] if self.host else []
+        request = request_from(scheme=self.scheme, headers=headers)
+        request.user = self.user
+        return request
+
+    @contextmanager
+    def locale(self) -> Iterator[None]:
+        """Within it, texts and times are made in this viewer's language and time zone."""
+        with ExitStack() as stack:
+            stack.enter_context(translation.override(self.language))
+            stack.enter_context(timezone.override(self.time_zone))
+            yield
+
+
+def refresh(viewers: Iterable[Viewer]) -> dict[Viewer, Viewer]:
+    """Each viewer with their user as the database has it now, in one query.
+
+    A viewer whose user was deleted or deactivated is left out: nobody is there to show anything to. The users
+    are new instances, so that no permission which an earlier instance has cached can decide anything.
+    """
+    asked = list(dict.fromkeys(viewers))
+    keys = {viewer.user.pk for viewer in asked if viewer.user.is_authenticated}
+    users = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=keys)}
+    fresh: dict[Viewer, Viewer] = {}
+    for viewer in asked:
+        if not viewer.user.is_authenticated:
+            fresh[viewer] = replace(viewer, user=AnonymousUser())
+        elif (user := users.get(viewer.user.pk)) is not None and user.is_active:
+            fresh[viewer] = replace(viewer, user=user)
+    return fresh
+
+
+def request_from(
+    *, scheme: str, headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None = None
+) -> ASGIRequest:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "scheme": scheme,
+        "headers": list(headers),
+        "server": server,
+    }
+    return ASGIRequest(scope, BytesIO())
+
+
+def host_of(request: HttpRequest | Request) -> str:
+    """The host that the client named, or '' where it is not one of ours (``ALLOWED_HOSTS``): no links are built."""
+    try:
+        return request.get_host()
+    except DisallowedHost:
+        return ""

@@ -1,0 +1,67 @@
+"""Serializer fields that write keys as hashids, so that REST and push speak the same ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from rest_framework import serializers
+
+from .hashids import InvalidHashid, decode, encode
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+
+class HashidField(serializers.Field[Any, Any, str, Any]):
+    """The hashid of the instance that is serialized; read-only.
+
+    The model is the serializer's ``Meta.model``; a serializer without one names it: ``HashidField(model=Card)``.
+    """
+
+    def __init__(self, *, model: type[Model] | None = None, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "read_only": True})
+        self.model = model
+
+    def get_attribute(self, instance: Any) -> Any:
+        return instance
+
+    def to_representation(self, value: Any) -> str:
+        model = self.model or getattr(getattr(self.parent, "Meta", None), "model", None)
+        if model is None:
+            raise ImproperlyConfigured(
+                f"{type(self.parent).__name__}.{self.field_name} does not know whose ids it writes. "
+                "Give the serializer a Meta.model, or the field model=…"
+            )
+        return encode(model, value.pk)
+
+
+class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
+    """A relation to another instance, written and read as that one's hashid: ``HashidRelatedField(queryset=…)``."""
+
+    default_error_messages = {
+        "does_not_exist": "Invalid id: there is no such object.",
+        "incorrect_type": "Incorrect type. Expected an id as text, received {data_type}.",
+    }
+
+    def use_pk_only_optimization(self) -> bool:
+        return True
+
+    def to_representation(self, value: Any) -> str:
+        queryset = self.queryset
+        model = queryset.model if queryset is not None else self.relation_model()
+        return encode(model, value.pk)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("incorrect_type", data_type=type(data).__name__)
+        queryset = self.get_queryset()
+        try:
+            return queryset.get(pk=decode(queryset.model, data))
+        except (InvalidHashid, ObjectDoesNotExist):
+            self.fail("does_not_exist")
+
+    def relation_model(self) -> type[Model]:
+        """The model at the other end, for a read-only field, which has no queryset."""
+        holder = self.parent.parent if isinstance(self.parent, serializers.ManyRelatedField) else self.parent
+        return holder.Meta.model._meta.get_field(self.source_attrs[0]).related_model  # type: ignore[no-any-return]

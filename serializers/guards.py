@@ -1,0 +1,106 @@
+"""Guards: which fields of an instance a viewer may see, declared on its serializer."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
+from rest_framework.serializers import BaseSerializer
+
+from ..permissions.viewers import Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rest_framework.fields import Field
+
+    from ..permissions.rules import Permission
+
+
+class PerUserSerializerMixin:
+    """Leaves out the fields that the viewer may not see: ``Meta.guards`` maps field names to permissions.
+
+    For DRF views and for push alike, at the root, nested, and in lists; the permission is asked for the instance
+    that this serializer represents. A field that the viewer may not see is not read from the instance, is absent
+    from the payload, and is read-only for them: what they send for it is ignored. On a create there is no
+    instance to ask about, and a guarded field can be written.
+
+    The viewer is the user of ``context["request"]``. A serializer with guards raises ImproperlyConfigured without
+    one, and where a guard is for a field that does not exist: a misspelt guard would guard nothing.
+    """
+
+    _hidden: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if BaseSerializer in order and order.index(PerUserSerializerMixin) > order.index(BaseSerializer):
+            raise TypeError(
+                f"{cls.__name__} names PerUserSerializerMixin after its serializer class, where it guards nothing. "
+                "Name it first: class CardSerializer(PerUserSerializerMixin, ModelSerializer)."
+            )
+
+    def hidden_fields(self, instance: Model) -> frozenset[str]:
+        """The names of the guarded fields that the viewer may not see on this instance."""
+        guards = guards_of(type(self))
+        if not guards:
+            return frozenset()
+        if unknown := unknown_guards(type(self)):
+            raise ImproperlyConfigured(f"{type(self).__name__} guards what is no field of it: {', '.join(unknown)}.")
+        viewer = self.viewer()
+        return frozenset(name for name, guard in guards.items() if not guard.allows(viewer, instance))
+
+    def viewer(self) -> Viewer:
+        request = self.context.get("request")  # type: ignore[attr-defined]
+        if request is None:
+            raise ImproperlyConfigured(
+                f"{type(self).__name__} has guards, and nobody to ask them about. "
+                'Pass the request: context={"request": request}.'
+            )
+        return Viewer.of_request(request)
+
+    def to_representation(self, instance: Any) -> Any:
+        hidden = self.hidden_fields(instance)
+        outer, self._hidden = self._hidden, hidden
+        try:
+            data = super().to_representation(instance)  # type: ignore[misc]
+        finally:
+            self._hidden = outer
+        # Already left out by _readable_fields. That is DRF's own business, and might change; this may not.
+        for name in hidden & data.keys():
+            del data[name]
+        return data
+
+    @property
+    def _readable_fields(self) -> Iterable[Field[Any, Any, Any, Any]]:
+        for field in super()._readable_fields:  # type: ignore[misc]
+            if field.field_name not in self._hidden:
+                yield field
+
+    @property
+    def _writable_fields(self) -> Iterable[Field[Any, Any, Any, Any]]:
+        instance = getattr(self, "instance", None)
+        hidden = self.hidden_fields(instance) if isinstance(instance, Model) else frozenset()
+        for field in super()._writable_fields:  # type: ignore[misc]
+            if field.field_name not in hidden:
+                yield field
+
+
+def guards_of(serializer: type[Any]) -> Mapping[str, Permission]:
+    """The guards that a serializer class declares: field name to permission."""
+    return getattr(getattr(serializer, "Meta", None), "guards", {})
+
+
+@cache
+def unknown_guards(serializer: type[Any]) -> tuple[str, ...]:
+    """The names under ``Meta.guards`` that are no field: neither declared here or above, nor of the model.
+
+    A serializer that shows fewer fields than the one it inherits its guards from has nothing unknown.
+    """
+    model = getattr(getattr(serializer, "Meta", None), "model", None)
+    declared = set(getattr(serializer, "_declared_fields", {}))
+    return tuple(
+        name for name in guards_of(serializer) if name not in declared and (model is None or not hasattr(model, name))
+    )

@@ -1,0 +1,29 @@
+"""The settings of livegate: one dict, ``LIVEGATE``, in the Django settings; what it leaves out stands here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+DEFAULTS: dict[str, Any] = {
+    # The secret that makes hashids differ from other installations'. Required; never SECRET_KEY.
+    "HASHID_SALT": "",
+    # Hashids are padded to this many characters.
+    "HASHID_MIN_LENGTH": 5,
+    # Over how many channel layer groups notices are spread. The same for all processes of an installation.
+    "NOTICE_GROUPS": 1,
+    # How many (viewer, object) pairs are evaluated at once.
+    "BATCH_SIZE": 500,
+    # The largest frame that is read from a client, in bytes.
+    "MAX_FRAME_BYTES": 16_384,
+    # How many objects one socket may be subscribed to.
+    "MAX_SUBSCRIPTIONS": 1_000,
+    # How long the channel layer may take to accept notices before that is given up and logged, in seconds.
+    "SEND_TIMEOUT": 5.0,
+}
+
+
+def setting(name: str) -> Any:
+    """The value of a livegate setting, or its default."""
+    return getattr(settings, "LIVEGATE", {}).get(name, DEFAULTS[name])
