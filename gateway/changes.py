@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 from model_utils import FieldTracker
 
@@ -17,6 +16,7 @@ from .publications import relatives
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from django.db.models import Model
     from model_utils.tracker import FieldInstanceTracker
 
 # On an instance: a save of it was begun and has not been seen to commit. What it has in memory says nothing about
@@ -96,7 +96,12 @@ def watch_published(gives_own_notice: type[Model]) -> None:
 
 
 def before_save(
-    sender: type[Model], instance: Model, raw: bool, using: str, update_fields: Collection[str] | None, **_: Any
+    sender: type[Model],
+    instance: Model,
+    raw: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **_: Any,
 ) -> None:
     """Read what the watched fields are in the database, unless this save will count anyway."""
     vars(instance).pop(BEFORE, None)

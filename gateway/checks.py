@@ -44,7 +44,11 @@ def check_publications(**_: Any) -> list[CheckMessage]:
         for label in sorted(twice)
     ]
     for publication in publications:
-        problems += [*tracker_problems(publication), *watch_problems(publication), *guard_problems(publication)]
+        problems += [
+            *tracker_problems(publication),
+            *watch_problems(publication),
+            *guard_problems(publication),
+        ]
     return problems
 
 

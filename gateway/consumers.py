@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SUBPROTOCOL = "livegate"
 
 
-class NotificationConsumer(AsyncJsonWebsocketConsumer):
+class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channels is untyped
     """One WebSocket: reads messages, owns the subscriptions, sends frames. Its viewer is ``scope["user"]``.
 
     A client that offers subprotocols is answered with ``livegate``, if that is among them.
@@ -30,18 +30,19 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):
     # The hub hears the channel layer for all sockets; a consumer has no channel of its own.
     channel_layer_alias = ""
     socket: Socket
-    hub: Hub | None = None
+    hub: Hub
+    entered = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:  # disconnect() is not called when a handler fails (channels #1466)
-            if self.hub is not None:
+            if self.entered:
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
         self.socket = Socket(Viewer.of_scope(self.scope), self.send)
-        self.hub = enter(self.socket)
+        self.hub, self.entered = enter(self.socket), True
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
 

@@ -76,9 +76,7 @@ class Courier:
     def _loop_of_own(self) -> asyncio.AbstractEventLoop:
         if self._own_loop is None:
             self._own_loop = asyncio.new_event_loop()
-            self._own_thread = threading.Thread(
-                target=self._own_loop.run_forever, name="livegate-courier", daemon=True
-            )
+            self._own_thread = threading.Thread(target=self._own_loop.run_forever, name="livegate-courier", daemon=True)
             self._own_thread.start()
         return self._own_loop
 
@@ -112,7 +110,12 @@ async def send(group: str, notices: list[Notice]) -> None:
         async with asyncio.timeout(setting("SEND_TIMEOUT")):
             await layer.group_send(group, pack(notices))
     except Exception as error:
-        report("notices_unsent", f"{len(notices)} notices could not be sent to {group}.", error, count=len(notices))
+        report(
+            "notices_unsent",
+            f"{len(notices)} notices could not be sent to {group}.",
+            error,
+            count=len(notices),
+        )
 
 
 def wake(loop: asyncio.AbstractEventLoop, callback: object) -> bool:

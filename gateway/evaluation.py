@@ -7,7 +7,7 @@ anew, in one consistent read of the database.
 from __future__ import annotations
 
 import copy
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,13 @@ from ..permissions.viewers import Viewer, refresh
 from ..serializers.encoding import encode, etag
 from ..serializers.hashids import InvalidHashid, decode
 from .logs import report
-from .publications import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from django.db.models import Model
+
+    from .publications import Publication
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ Admission = tuple[Viewer, "Model"]
 
 
 class Interrupted(Exception):
-    """The database refused a statement that was made for one pair, and may refuse all that follow in its transaction."""
+    """The database refused a statement that was made for one pair, and may refuse what follows in the transaction."""
 
 
 def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
@@ -89,10 +90,8 @@ def fetch(pairs: list[Pair]) -> dict[tuple[Publication, str], Model]:
     wanted: dict[Publication, dict[object, str]] = {}
     for pair in pairs:
         keys = wanted.setdefault(pair.publication, {})
-        try:
+        with suppress(InvalidHashid):  # which is nobody's, as the key of a row that does not exist
             keys[decode(pair.publication.model, pair.hashid)] = pair.hashid
-        except InvalidHashid:
-            pass  # stands for nothing, as the key of a row that does not exist
     return {
         (publication, keys[instance.pk]): instance
         for publication, keys in wanted.items()

@@ -203,7 +203,9 @@ class Hub:
         return batch
 
     async def _evaluate(self, pairs: set[Pair]) -> dict[Pair, Decision]:
-        return await database_sync_to_async(evaluate, thread_sensitive=False, executor=self._executor)(pairs)
+        in_thread = database_sync_to_async(evaluate, thread_sensitive=False, executor=self._executor)
+        decisions: dict[Pair, Decision] = await in_thread(pairs)
+        return decisions
 
     # Delivering
 

@@ -28,7 +28,7 @@ def report(event: Event, sentence: str, error: BaseException | None = None, **fa
 
 
 def where(error: BaseException) -> str:
-    """The kind of an exception and the line that raised it: ``ValueError at serializers.py:12 in to_representation``."""
+    """The kind of an exception and the line that raised it: ``ValueError at fields.py:12 in to_representation``."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return type(error).__name__

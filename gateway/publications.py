@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model, QuerySet
 from rest_framework.serializers import BaseSerializer
 
 from ..permissions.rules import Permission, has_perm
@@ -14,6 +13,8 @@ from ..serializers.hashids import is_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from django.db.models import Model, QuerySet
 
     from ..permissions.viewers import Viewer
 
@@ -43,7 +44,7 @@ class Publication:
 
     def serializer_for(self, viewer: Viewer, instance: Model) -> SerializerClass:
         """The serializer class that shows this instance to this viewer."""
-        chosen = self.serializer if is_serializer(self.serializer) else self.serializer(viewer, instance)  # type: ignore[call-arg, arg-type]
+        chosen = self.serializer if is_serializer(self.serializer) else self.serializer(viewer, instance)
         if not is_serializer(chosen):
             raise TypeError(f"The serializer of {self.label} was chosen as {chosen!r}, which is no serializer class.")
         return chosen  # type: ignore[return-value]
@@ -79,7 +80,7 @@ def publish(
     columns = {name for field in model._meta.concrete_fields for name in (field.name, field.attname)}
     if unknown := [name for name in watch or () if name not in columns]:
         raise ImproperlyConfigured(
-            f"publish({model.__name__}, watch=…) names {', '.join(unknown)}, which is no column of {model._meta.label}. "
+            f"publish({model.__name__}, watch=…) names {', '.join(unknown)}, which is no column of the model. "
             "A change of a many-to-many or reverse relation is no save of the instance: tell it by notify()."
         )
     is_uuid(model)  # raises where hashids can't stand for the keys
@@ -118,7 +119,10 @@ def relatives(model: type[Model]) -> Iterator[Publication]:
 
 
 def lineage(model: type[Model]) -> set[type[Model] | None]:
-    return {model._meta.concrete_model, *(parent._meta.concrete_model for parent in model._meta.get_parent_list())}
+    return {
+        model._meta.concrete_model,
+        *(parent._meta.concrete_model for parent in model._meta.get_parent_list()),
+    }
 
 
 def is_serializer(serializer: object) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import frames
-from .evaluation import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..permissions.viewers import Viewer
-    from .evaluation import Decision
+    from .evaluation import Decision, Pair
     from .messages import Message
 
 # The model's label and the hashid, as in a notice.

@@ -17,7 +17,6 @@ from django.utils import timezone, translation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from django.contrib.auth.base_user import AbstractBaseUser
     from django.http import HttpRequest
     from rest_framework.request import Request
 
@@ -33,7 +32,7 @@ class Viewer:
     nothing: see ``refresh``.
     """
 
-    user: AbstractBaseUser | AnonymousUser
+    user: Any  # what AUTH_USER_MODEL names, or an AnonymousUser
     language: str
     time_zone: str
     scheme: str

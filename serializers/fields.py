@@ -10,7 +10,7 @@ from rest_framework import serializers
 from .hashids import InvalidHashid, decode, encode
 
 if TYPE_CHECKING:
-    from django.db.models import Model
+    from django.db.models import Model, QuerySet
 
 
 class HashidField(serializers.Field[Any, Any, str, Any]):
@@ -48,20 +48,22 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
         return True
 
     def to_representation(self, value: Any) -> str:
-        queryset = self.queryset
-        model = queryset.model if queryset is not None else self.relation_model()
-        return encode(model, value.pk)
+        return encode(self.related_model(), value.pk)
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):
             self.fail("incorrect_type", data_type=type(data).__name__)
-        queryset = self.get_queryset()
+        queryset: QuerySet[Any] = self.get_queryset()  # type: ignore[assignment]  # a writable relation has one
         try:
             return queryset.get(pk=decode(queryset.model, data))
         except (InvalidHashid, ObjectDoesNotExist):
             self.fail("does_not_exist")
 
-    def relation_model(self) -> type[Model]:
-        """The model at the other end, for a read-only field, which has no queryset."""
-        holder = self.parent.parent if isinstance(self.parent, serializers.ManyRelatedField) else self.parent
-        return holder.Meta.model._meta.get_field(self.source_attrs[0]).related_model  # type: ignore[no-any-return]
+    def related_model(self) -> type[Model]:
+        """The model at the other end; a read-only field, which has no queryset, asks the serializer's model."""
+        queryset = self.get_queryset()
+        if queryset is not None:
+            return queryset.model
+        field: Any = self.parent if isinstance(self.parent, serializers.ManyRelatedField) else self
+        found: type[Model] = field.parent.Meta.model._meta.get_field(field.source).related_model
+        return found

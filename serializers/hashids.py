@@ -30,7 +30,7 @@ def encode(model: type[Model], pk: Any) -> str:
     Raises ValueError for a key that no saved instance has (None, negative).
     """
     if is_uuid(model):
-        hashid = codec_of(model).encode_hex(UUID(str(pk)).hex)
+        hashid: str = codec_of(model).encode_hex(UUID(str(pk)).hex)
     else:
         hashid = codec_of(model).encode(pk) if isinstance(pk, int) else ""
     if not hashid:
@@ -45,13 +45,13 @@ def decode(model: type[Model], hashid: str) -> int | UUID:
     model's, several numbers, more than 64 characters, a number that no key can be.
     """
     codec = codec_of(model)
-    numbers = codec.decode(hashid) if len(hashid) <= MAX_LENGTH else ()
+    numbers: tuple[int, ...] = codec.decode(hashid) if len(hashid) <= MAX_LENGTH else ()
     if len(numbers) != 1:
         raise InvalidHashid("not one number")
     if not is_uuid(model):
         if numbers[0] > LARGEST_KEY:
             raise InvalidHashid("not a key")
-        return int(numbers[0])
+        return numbers[0]
     digits = f"{numbers[0]:x}"
     if len(digits) != 33 or digits[0] != "1":
         raise InvalidHashid("not a UUID")

@@ -1,6 +1,7 @@
 """For the demonstration only: shows what crosses the channel layer, as it is."""
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
 from livegate.gateway.notices import group_names
 
 

@@ -4,8 +4,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
 from guardian.shortcuts import assign_perm, remove_perm
-from livegate.gateway.notifications import notify
 from rest_framework.authtoken.models import Token
+
+from livegate.gateway.notifications import notify
 
 from .models import Board, Card, Membership, Organization
 
@@ -30,9 +31,7 @@ def load():
     admin, _ = User.objects.update_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
     admin.set_password("admin")
     admin.save()
-    board, _ = Board.objects.get_or_create(
-        name="Hiring", organization=Organization.objects.get(name="Northwind")
-    )
+    board, _ = Board.objects.get_or_create(name="Hiring", organization=Organization.objects.get(name="Northwind"))
     card, _ = Card.objects.update_or_create(
         pk=CARD_PK,
         defaults={
@@ -56,7 +55,8 @@ def load():
 
 def member(username, employer):
     user, _ = User.objects.update_or_create(
-        username=username, defaults={"first_name": username.title(), "email": f"{username}@{employer.lower()}.example"}
+        username=username,
+        defaults={"first_name": username.title(), "email": f"{username}@{employer.lower()}.example"},
     )
     organization, _ = Organization.objects.get_or_create(name=employer)
     Membership.objects.get_or_create(user=user, organization=organization)

@@ -2,8 +2,9 @@
 
 from django.conf import settings
 from django.db import models
-from livegate.gateway.models import PushModelMixin
 from model_utils import FieldTracker
+
+from livegate.gateway.models import PushModelMixin
 
 
 class Organization(models.Model):

@@ -1,7 +1,8 @@
 """Who may do what with a card; the REST API and the push ask the same questions."""
 
-from livegate.permissions import Viewer, has_perm, is_owner, permission, same_tenant
 from rest_framework.permissions import SAFE_METHODS, BasePermission
+
+from livegate.permissions import Viewer, has_perm, is_owner, permission, same_tenant
 
 
 @permission

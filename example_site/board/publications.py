@@ -1,6 +1,7 @@
 """What is pushed, made by which serializer, to whom."""
 
 from django.contrib.auth import get_user_model
+
 from livegate.gateway.publications import publish
 from livegate.permissions import is_self, same_tenant
 

@@ -1,9 +1,10 @@
 """One serializer for a card, in REST and in push; two for a user, of which the viewer decides."""
 
 from django.contrib.auth import get_user_model
+from rest_framework import serializers
+
 from livegate.permissions import is_self
 from livegate.serializers import HashidField, HashidRelatedField, PerUserSerializerMixin
-from rest_framework import serializers
 
 from .models import Board, Card
 from .permissions import knows_the_salary, on_the_team

@@ -5,15 +5,16 @@ from django.contrib.auth import get_user_model
 from django.http import Http404
 from django.shortcuts import render
 from guardian.shortcuts import assign_perm, get_perms, remove_perm
-from livegate.gateway.notifications import notify
-from livegate.permissions import Viewer
-from livegate.serializers import HashidLookupMixin
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.authtoken.models import Token
 from rest_framework.decorators import action, api_view, permission_classes
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.permissions import AllowAny, IsAuthenticatedOrReadOnly
 from rest_framework.response import Response
+
+from livegate.gateway.notifications import notify
+from livegate.permissions import Viewer
+from livegate.serializers import HashidLookupMixin
 
 from .demo import PEOPLE, demo_card, load
 from .models import Card, Membership

@@ -15,6 +15,7 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.conf import settings  # noqa: E402
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
 from django.urls import path  # noqa: E402
+
 from livegate.gateway.routing import websocket_urlpatterns  # noqa: E402
 
 demo_urlpatterns = [path("ws/demo/notices/", NoticeTapConsumer.as_asgi())]

@@ -1,4 +1,4 @@
-"""Settings of the example site: SQLite and one process, or PostgreSQL and Redis by ``DATABASE_URL`` and ``REDIS_URL``."""
+"""Settings of the example site: SQLite and one process, or what ``DATABASE_URL`` and ``REDIS_URL`` say."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,140 @@
+"""A WebSocket client in the same process: speaks ASGI to the consumer, with no server between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser
+from lab.models import Unwatched
+
+from livegate.gateway.consumers import NotificationConsumer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+PATIENCE = 30  # seconds that something may take which must happen
+
+
+class Client:
+    """One connection to the consumer. ``receive`` waits for a frame; ``nothing`` proves that there is none."""
+
+    def __init__(self, user: Any = None, **scope: Any) -> None:
+        self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._out: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.reading = asyncio.Event()  # a client that reads nothing has cleared it
+        self.reading.set()
+        self.scope = {
+            "type": "websocket",
+            "path": "/ws/notifications/",
+            "headers": [(b"host", b"testserver")],
+            "subprotocols": [],
+            "user": user or AnonymousUser(),
+            **scope,
+        }
+        self.task = asyncio.create_task(NotificationConsumer.as_asgi()(self.scope, self._in.get, self._accept))
+
+    async def _accept(self, message: dict[str, Any]) -> None:
+        await self.reading.wait()
+        self._out.put_nowait(message)
+
+    async def open(self) -> dict[str, Any]:
+        self._in.put_nowait({"type": "websocket.connect"})
+        return await self.take()
+
+    async def take(self) -> dict[str, Any]:
+        """The next ASGI message that the consumer sends; an error of the consumer's is raised here."""
+        taking = asyncio.create_task(self._out.get())
+        await asyncio.wait({taking, self.task}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if taking.done():
+            return taking.result()
+        taking.cancel()
+        if self.task.done():
+            self.task.result()
+        raise TimeoutError(f"nothing came in {PATIENCE} s")
+
+    async def receive(self) -> Any:
+        message = await self.take()
+        assert message["type"] == "websocket.send", message
+        return json.loads(message["text"])
+
+    async def send(self, message: Any) -> None:
+        await self.send_raw(text=json.dumps(message))
+
+    async def send_raw(self, **frame: Any) -> None:
+        self._in.put_nowait({"type": "websocket.receive", **frame})
+
+    async def ask(self, message: Any) -> Any:
+        await self.send(message)
+        return await self.receive()
+
+    async def subscribe(self, instance: Any, **more: Any) -> Any:
+        """Subscribe, and wait for the answer."""
+        return await self.ask(
+            {
+                "action": "subscribe",
+                "model": instance._meta.label,
+                "id": instance.hashid,
+                "request_id": 0,
+                **more,
+            }
+        )
+
+    async def nothing(self) -> None:
+        """Everything that was caused before was sent before.
+
+        Changes are heard, evaluated and sent in the order in which they were told: a change that is made now, of an
+        object that nobody else watches, comes after all that was to come.
+        """
+        last = await sync_to_async(Unwatched.objects.create)()
+        name = {"model": "lab.Unwatched", "id": hashid_of(last)}
+        assert await self.ask({"action": "subscribe", **name, "request_id": "the last"}) == {
+            "type": "SUBSCRIBED",
+            "payload": name,
+            "meta": {"request_id": "the last"},
+        }
+        last.name = "changed"
+        await sync_to_async(last.save)()
+        frame = await self.receive()
+        assert frame["type"] == "UPDATE_UNWATCHED", frame
+        await self.send({"action": "unsubscribe", **name})
+
+    async def close(self) -> None:
+        self.reading.set()
+        self._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        async with asyncio.timeout(PATIENCE):
+            await self.task
+
+
+def hashid_of(instance: Any) -> str:
+    from livegate.serializers.hashids import encode
+
+    return encode(type(instance), instance.pk)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Callable[..., Any]]:
+    clients: list[Client] = []
+
+    async def open_one(user: Any = None, **scope: Any) -> Client:
+        client = Client(user, **scope)
+        clients.append(client)
+        assert (await client.open())["type"] == "websocket.accept"
+        return client
+
+    try:
+        yield open_one
+    finally:
+        for client in clients:
+            if not client.task.done():
+                await client.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the event loop run until it is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0)

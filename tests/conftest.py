@@ -1,0 +1,74 @@
+"""What all tests share: the people and the card of the demonstration, and clients on sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from asgiref.sync import sync_to_async
+from board.demo import load
+from board.models import Card
+from clients import connected
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import connections
+from rest_framework.test import APIClient
+
+from livegate.permissions import Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Async tests run threads, which see only what was committed: no transaction around the test."""
+    for item in items:
+        if asyncio.iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.django_db(transaction=True))
+
+
+@pytest.fixture
+def demo(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """The demonstration, loaded: ``demo.card``, ``demo.amira`` (its owner), ``demo.ben`` (may see the salary),
+    ``demo.cleo`` (a colleague), ``demo.dev`` (of another organization), ``demo.admin`` (a superuser),
+    ``demo.nobody`` (anonymous)."""
+    is_async = asyncio.iscoroutinefunction(request.function)
+    request.getfixturevalue("transactional_db" if is_async else "db")
+    load()
+    users = {user.username: user for user in get_user_model().objects.exclude(username="AnonymousUser")}
+    return SimpleNamespace(card=Card.objects.get(), nobody=AnonymousUser(), **users)
+
+
+@pytest.fixture
+def viewer() -> Callable[..., Viewer]:
+    """A viewer of a user, anonymous without one: in English, in UTC, at http://testserver, unless told otherwise."""
+
+    def make(user: object = None, **facts: str) -> Viewer:
+        usual = {"language": "en-us", "time_zone": "UTC", "scheme": "http", "host": "testserver"}
+        return Viewer(user=user or AnonymousUser(), **{**usual, **facts})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def get() -> Callable[..., object]:
+    """What a GET through the REST API answers a user: its JSON, or the status code when it is no success."""
+
+    def fetch(path: str, user: object = None, **headers: str) -> object:
+        client = APIClient()
+        if user is not None and user.is_authenticated:  # type: ignore[attr-defined]
+            client.force_authenticate(user)
+        response = client.get(path, headers=headers)
+        return response.json() if response.status_code == 200 else response.status_code
+
+    return fetch
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[..., object]]:
+    """``await connect(user)`` gives a client on a socket of its own; all are closed at the end."""
+    async with connected() as opened:
+        yield opened
+    await sync_to_async(connections.close_all)()

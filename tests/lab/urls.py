@@ -1,0 +1,3 @@
+from config.urls import urlpatterns
+
+__all__ = ["urlpatterns"]

@@ -1,0 +1,193 @@
+"""Servers of the tests' own, each on a free port, with data that goes when it ends: nobody else's is touched.
+
+As a command, ``python servers.py postgresql -- COMMAND …`` runs the command with ``DATABASE_URL`` set to such a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60  # seconds that a server may take to start or to end
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Look again and again, and fail after ``PATIENCE``."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE} s for {what}")
+        time.sleep(0.02)
+
+
+def accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def process(command: list[str], what: str, ready: Callable[[], bool], **options: Any) -> Iterator[subprocess.Popen]:
+    """A server process, ended and waited for at the end; its output is shown when it does not come up."""
+    with tempfile.TemporaryFile() as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
+
+        def up() -> bool:
+            if server.poll() is not None:
+                output.seek(0)
+                raise RuntimeError(f"{what} ended at once:\n{output.read().decode()}")
+            return ready()
+
+        try:
+            wait_until(up, what)
+            yield server
+        finally:
+            if server.poll() is None:
+                server.send_signal(signal.SIGINT)
+                try:
+                    server.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+                    server.wait()
+
+
+def program(name: str, *places: str) -> str:
+    found = shutil.which(name) or next((path for place in places for path in sorted(Path("/").glob(place))), None)
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed; scripts/test says how to get it.")
+    return str(found)
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str]:
+    """The URL of an empty Redis."""
+    port = free_port()
+    command = [
+        program("redis-server"),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]
+    with process(command, "Redis", lambda: accepts(port)):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database in a PostgreSQL cluster."""
+    place = "usr/lib/postgresql/*/bin"
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="livegate-postgresql-") as folder:
+        # PostgreSQL refuses to run as root, and Debian's package brings a user for it.
+        become: dict[str, Any] = {}
+        if os.getuid() == 0:
+            become = {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(folder, "postgres")
+        data = str(Path(folder) / "data")
+        setup = [
+            program("initdb", f"{place}/initdb"),
+            "-D",
+            data,
+            "-U",
+            "livegate",
+            "-A",
+            "trust",
+            "--no-sync",
+        ]
+        subprocess.run(setup, check=True, stdout=subprocess.DEVNULL, cwd=folder, **become)
+        server = [
+            program("postgres", f"{place}/postgres"),
+            "-D",
+            data,
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-h",
+            "127.0.0.1",
+        ]
+        client = [
+            program("psql"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-U",
+            "livegate",
+            "-d",
+            "postgres",
+            "-c",
+        ]
+
+        def answers() -> bool:
+            asked = subprocess.run([*client, "SELECT 1"], capture_output=True, check=False)
+            return asked.returncode == 0
+
+        with process([*server, "-c", "fsync=off"], "PostgreSQL", answers, cwd=folder, **become):
+            subprocess.run([*client, "CREATE DATABASE livegate"], check=True, stdout=subprocess.DEVNULL)
+            yield f"postgresql://livegate@127.0.0.1:{port}/livegate"
+
+
+@contextlib.contextmanager
+def site(environment: dict[str, str]) -> Iterator[str]:
+    """The address of the example site, loaded with the demonstration, in a uvicorn process of its own."""
+    port = free_port()
+    manage(environment, "migrate", "-v0")
+    manage(environment, "load_demo")
+    command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port)]
+    with process(
+        command,
+        "uvicorn",
+        lambda: accepts(port),
+        cwd=ROOT / "example_site",
+        env={**os.environ, **environment},
+    ):
+        yield f"127.0.0.1:{port}"
+
+
+def manage(environment: dict[str, str], *arguments: str) -> str:
+    """What a management command of the example site prints, in a process of its own."""
+    env = {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    run = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT / "example_site",
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return run.stdout
+
+
+if __name__ == "__main__":
+    kind, separator, *command = sys.argv[1:]
+    if kind != "postgresql" or separator != "--":
+        sys.exit(__doc__)
+    with postgresql() as url:
+        sys.exit(subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode)
