@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.core.exceptions import ValidationError
 from django.db.models.signals import post_delete, post_save, pre_save
 from model_utils import FieldTracker
 
@@ -72,8 +71,11 @@ def written(instance: Model, field: str, update_fields: Collection[str] | None) 
 
 def moved(instance: Model, state: FieldInstanceTracker, field: str) -> bool:
     """Whether a tracked field differs from what was loaded or saved last. What a saved ``F()`` or the like became is
-    not known, and counts."""
-    return is_expression(vars(instance).get(state.field_map[field])) or state.has_changed(field)
+    not known, and counts; as does what can't be compared: no error of ours reaches the one who saves."""
+    try:
+        return is_expression(vars(instance).get(state.field_map[field])) or state.has_changed(field)
+    except Exception:
+        return True
 
 
 def is_expression(value: object) -> bool:
@@ -143,5 +145,5 @@ def differs(instance: Model, name: str, before: Any) -> bool:
     value = getattr(instance, name)
     try:
         return is_expression(value) or instance._meta.get_field(name).to_python(value) != before  # type: ignore[union-attr]
-    except ValidationError:
+    except Exception:
         return True

@@ -61,7 +61,8 @@ def announce(kind: Kind, instances: Iterable[Model], on_commit: Callable[[], Any
             def post(notices: list[Notice] = notices) -> None:
                 if on_commit is not None:
                     on_commit()
-                courier.post(notices)
+                if notices:
+                    courier.post(notices)
 
             transaction.on_commit(post, using=using, robust=True)
         except Exception as error:

@@ -24,8 +24,7 @@ def retrieval(viewer: Viewer, instance: Model) -> GenericAPIView[Model]:
     # by the first look at Request.auth.
     http_request._force_auth_user = viewer.user  # type: ignore[attr-defined]
     view: GenericAPIView[Model] = GenericAPIView()
-    model: type[Model] = type(instance)
-    view.queryset = model._default_manager.all()
+    view.queryset = type(instance)._default_manager.all()  # type: ignore[arg-type]  # the stubs see a descriptor
     view.args, view.kwargs = (), {"pk": instance.pk}
     view.action = "retrieve"  # type: ignore[attr-defined]
     view.format_kwarg = None

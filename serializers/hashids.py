@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Decoding is quadratic in the length. A UUID takes 26 characters without padding.
 MAX_LENGTH = 64
 LARGEST_KEY = 2**63 - 1
+LARGEST_UUID = 2**128 - 1
 
 
 class InvalidHashid(ValueError):
@@ -29,10 +30,9 @@ def encode(model: type[Model], pk: Any) -> str:
 
     Raises ValueError for a key that no saved instance has (None, negative).
     """
-    if is_uuid(model):
-        hashid: str = codec_of(model).encode_hex(UUID(str(pk)).hex)
-    else:
-        hashid = codec_of(model).encode(pk) if isinstance(pk, int) else ""
+    # A UUID is written as the one number that it is; encode_hex would cut it into several.
+    number = UUID(str(pk)).int if is_uuid(model) else pk
+    hashid: str = codec_of(model).encode(number) if isinstance(number, int) else ""
     if not hashid:
         raise ValueError(f"{model._meta.label} has no hashid for a primary key of type {type(pk).__name__}.")
     return hashid
@@ -48,14 +48,10 @@ def decode(model: type[Model], hashid: str) -> int | UUID:
     numbers: tuple[int, ...] = codec.decode(hashid) if len(hashid) <= MAX_LENGTH else ()
     if len(numbers) != 1:
         raise InvalidHashid("not one number")
-    if not is_uuid(model):
-        if numbers[0] > LARGEST_KEY:
-            raise InvalidHashid("not a key")
-        return numbers[0]
-    digits = f"{numbers[0]:x}"
-    if len(digits) != 33 or digits[0] != "1":
-        raise InvalidHashid("not a UUID")
-    return UUID(digits[1:])
+    number, uuid = numbers[0], is_uuid(model)
+    if number > (LARGEST_UUID if uuid else LARGEST_KEY):
+        raise InvalidHashid("not a key")
+    return UUID(int=number) if uuid else number
 
 
 def codec_of(model: type[Model]) -> Hashids:

@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import AnonymousUser
+from channels.routing import URLRouter
 from lab.models import Unwatched
 
-from livegate.gateway.consumers import NotificationConsumer
+from livegate.gateway.routing import websocket_urlpatterns
+from livegate.serializers.hashids import encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+application = URLRouter(websocket_urlpatterns)
 PATIENCE = 30  # seconds that something may take which must happen
 
 
@@ -32,10 +34,10 @@ class Client:
             "path": "/ws/notifications/",
             "headers": [(b"host", b"testserver")],
             "subprotocols": [],
-            "user": user or AnonymousUser(),
+            **({"user": user} if user is not None else {}),
             **scope,
         }
-        self.task = asyncio.create_task(NotificationConsumer.as_asgi()(self.scope, self._in.get, self._accept))
+        self.task = asyncio.create_task(application(self.scope, self._in.get, self._accept))
 
     async def _accept(self, message: dict[str, Any]) -> None:
         await self.reading.wait()
@@ -110,8 +112,6 @@ class Client:
 
 
 def hashid_of(instance: Any) -> str:
-    from livegate.serializers.hashids import encode
-
     return encode(type(instance), instance.pk)
 
 

@@ -1,0 +1,138 @@
+"""Each system check finds what it is for, with its id and a remedy, and nothing in what is sound."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from lab.models import ForeignProxy, Page, Tracked, Unpublished
+from model_utils import FieldTracker
+from rest_framework import serializers
+
+from livegate.gateway import publications
+from livegate.gateway.checks import check_publications, check_settings
+from livegate.gateway.publications import publish
+from livegate.permissions import anyone
+from livegate.serializers import HashidField, PerUserSerializerMixin
+
+
+@pytest.fixture(autouse=True)
+def only_what_the_test_publishes(monkeypatch):
+    monkeypatch.setattr(publications, "_publications", {})
+
+
+class Plain(serializers.ModelSerializer):
+    id = HashidField()
+
+    class Meta:
+        model = Unpublished
+        fields = ["id", "name"]
+
+
+class Guarded(PerUserSerializerMixin, Plain):
+    class Meta(Plain.Meta):
+        guards = {"name": anyone}
+
+
+def ids(messages):
+    assert all(message.hint for message in messages)
+    return [message.id for message in messages]
+
+
+def test_a_sound_publication_has_no_problems():
+    publish(Unpublished, Guarded)
+    publish(Tracked, lambda viewer, instance: Plain)
+    publish(ForeignProxy, Plain, watch=["name"])
+
+    assert check_publications() == []
+
+
+def test_the_settings_of_the_tests_have_no_problems_but_the_in_memory_layer(settings):
+    assert ids(check_settings()) == ["livegate.W001"]
+
+    settings.DEBUG = True
+    assert check_settings() == []
+
+
+def test_no_channel_layer(settings):
+    settings.CHANNEL_LAYERS = {}
+
+    assert ids(check_settings()) == ["livegate.E001"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"HASHID_SALT": ""}, "livegate.E002"),
+        ({"HASHID_SALT": "the secret"}, "livegate.E003"),
+        ({"HASHID_SALT": "s", "HASH_SALT": "s"}, "livegate.E004"),
+    ],
+)
+def test_the_livegate_dict(settings, changed, found):
+    settings.DEBUG, settings.SECRET_KEY, settings.LIVEGATE = True, "the secret", changed
+
+    assert ids(check_settings()) == [found]
+
+
+def test_no_livegate_dict_at_all(settings):
+    settings.DEBUG = True
+    del settings.LIVEGATE
+
+    assert ids(check_settings()) == ["livegate.E002"]
+
+
+def test_a_tracker_of_what_is_no_column(monkeypatch):
+    tracker = FieldTracker(fields=["text", "hashid", "owner"])
+    tracker.fields = {"text", "hashid", "owner"}
+    monkeypatch.setattr(Page, "tracker", tracker, raising=False)
+    publish(Page, Plain)
+
+    [problem] = check_publications()
+    assert (problem.id, "hashid" in problem.msg, "owner" in problem.msg) == ("livegate.E005", True, False)
+
+
+def test_a_model_published_twice():
+    publish(Unpublished, Plain, to=anyone)
+    publish(Unpublished, Plain)
+
+    [problem] = check_publications()
+    assert (problem.id, problem.obj) == ("livegate.E006", "lab.Unpublished")
+
+
+def test_watched_fields_of_a_model_that_gives_its_own_notice():
+    publish(Unpublished, Plain, watch=["name"])
+
+    assert ids(check_publications()) == ["livegate.E007"]
+
+
+def test_guards_that_nothing_asks_also_in_what_is_nested():
+    class Unasked(serializers.Serializer):
+        name = serializers.CharField()
+
+        class Meta:
+            guards = {"name": anyone}
+
+    class Outer(serializers.Serializer):
+        one = Unasked()
+        many = Unasked(many=True)
+
+    publish(Unpublished, Outer)
+
+    assert ids(check_publications()) == ["livegate.E008", "livegate.E008"]
+
+
+def test_a_guard_that_names_no_field():
+    class Misspelt(Guarded):
+        class Meta(Plain.Meta):
+            guards = {"nmae": anyone}
+
+    publish(Unpublished, Misspelt)
+
+    assert ids(check_publications()) == ["livegate.E009"]
+
+
+def test_they_run_with_djangos_own_and_stop_a_command(settings):
+    settings.LIVEGATE = {}
+
+    with pytest.raises(SystemCheckError, match="livegate.E002"):
+        call_command("check")

@@ -1,0 +1,360 @@
+"""The hub: hears, marks, has evaluated, hands out; nobody waits for anybody, and nothing it promised is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from board.models import Card
+from channels.layers import InMemoryChannelLayer, channel_layers
+from clients import PATIENCE, until
+from django.db import OperationalError
+from lab.models import Page
+
+from livegate.gateway import hub as hub_module
+from livegate.gateway.evaluation import evaluate
+from livegate.gateway.hub import innermost
+from livegate.gateway.notices import pack
+from livegate.gateway.notifications import anotify, notify
+
+
+@pytest.fixture
+def layer(monkeypatch):
+    """Puts another channel layer in the place of the usual one."""
+    monkeypatch.setattr(channel_layers, "backends", {})
+
+    def install(layer):
+        channel_layers.set("default", layer)
+        return layer
+
+    return install
+
+
+class Gate:
+    """Notes what is evaluated; an evaluation that begins while the gate is shut waits in it."""
+
+    def __init__(self):
+        self.batches = []
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+        self.errors = []
+
+    def evaluate(self, pairs):
+        self.batches.append(set(pairs))
+        self.entered.set()
+        assert self.open.wait(PATIENCE)
+        if self.errors:
+            raise self.errors.pop()
+        return evaluate(pairs)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate()
+    monkeypatch.setattr(hub_module, "evaluate", gate.evaluate)
+    return gate
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Failures are tried again at once."""
+    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(hub_module, "ECHO_INTERVAL", 0.01)
+
+
+async def rename(card, title):
+    card.title = title
+    await sync_to_async(card.save)()
+
+
+def the_hub():
+    return hub_module._hubs[asyncio.get_running_loop()]
+
+
+async def test_it_lives_from_the_first_socket_to_the_last_and_leaves_no_task(demo, connect):
+    before = asyncio.all_tasks()
+    first, second = await connect(demo.amira), await connect(demo.ben)
+    hub = the_hub()
+
+    await first.close()
+    assert the_hub() is hub
+    await second.close()
+
+    assert hub_module._hubs == {}
+    assert asyncio.all_tasks() == before
+    third = await connect(demo.amira)
+    assert (await third.subscribe(demo.card))["type"] == "SUBSCRIBED"
+    assert the_hub() is not hub
+
+
+async def test_a_burst_of_saves_costs_few_evaluations_and_ends_with_the_truth(demo, connect, gate):
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    gate.batches.clear()
+    gate.entered.clear()
+    gate.open.clear()
+
+    await rename(demo.card, "0")
+    await asyncio.to_thread(gate.entered.wait, PATIENCE)
+    for number in range(1, 100):
+        await rename(demo.card, str(number))
+    gate.open.set()
+
+    titles = []
+    while "99" not in titles:
+        titles.append((await client.receive())["payload"]["title"])
+    assert len(titles) <= 2
+    assert len(gate.batches) <= 3
+    await client.nothing()
+
+
+async def test_a_client_that_reads_nothing_delays_nobody_and_gets_the_latest_when_it_reads(demo, connect):
+    slow, quick = await connect(demo.ben), await connect(demo.cleo)
+    for client in (slow, quick):
+        await client.subscribe(demo.card)
+    slow.reading.clear()
+
+    for number in range(10):
+        await rename(demo.card, str(number))
+        assert (await quick.receive())["payload"]["title"] == str(number)
+    [waiting] = [socket for socket in the_hub().sockets if socket.busy]
+    assert len(waiting.dirty) == 1
+    slow.reading.set()
+
+    titles = [(await slow.receive())["payload"]["title"], (await slow.receive())["payload"]["title"]]
+    assert titles == ["0", "9"]
+    await slow.nothing()
+
+
+async def test_views_that_waited_too_long_for_a_slow_client_are_made_anew(demo, connect, gate, monkeypatch):
+    pages = await sync_to_async(Page.objects.bulk_create)([Page(text="old") for _ in range(3)])
+    client = await connect(demo.admin)
+    for page in pages:
+        await client.subscribe(page)
+    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    gate.batches.clear()
+
+    await Page.objects.aupdate(text="new")
+    await sync_to_async(notify)(*pages)
+
+    frames = [await client.receive() for _ in pages]
+    assert {frame["meta"]["id"] for frame in frames} == {page.hashid for page in pages}
+    assert {frame["payload"]["text"] for frame in frames} == {"new"}
+    sizes = [len(batch) for batch in gate.batches]
+    assert sizes[:3] == [3, 2, 1]
+    await client.nothing()
+
+
+async def test_what_is_unsubscribed_while_it_is_evaluated_is_not_sent(demo, connect, gate):
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    gate.entered.clear()
+    gate.open.clear()
+
+    await rename(demo.card, "Unseen")
+    await asyncio.to_thread(gate.entered.wait, PATIENCE)
+    await client.send({"action": "unsubscribe", "model": "board.Card", "id": demo.card.hashid})
+    await client.ask({"action": "ping"})
+    gate.open.set()
+
+    await client.nothing()
+
+
+async def test_more_than_fits_a_batch_is_evaluated_in_several(demo, connect, gate, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "BATCH_SIZE": 2}
+    pages = await sync_to_async(Page.objects.bulk_create)([Page() for _ in range(5)])
+    first, second = await connect(demo.admin), await connect(demo.admin)
+
+    for page in pages:
+        await first.send({"model": "lab.Page", "id": page.hashid, "request_id": page.pk})
+        await second.send({"model": "lab.Page", "id": page.hashid, "request_id": page.pk})
+    for client in (first, second):
+        answered = {(await client.receive())["meta"]["request_id"] for _ in pages}
+        assert answered == {page.pk for page in pages}
+
+    assert max(len(batch) for batch in gate.batches) <= 2
+
+
+class LateLayer(InMemoryChannelLayer):
+    """As Redis may: group_add returns before the group is joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.joins = []
+
+    async def group_add(self, group, channel):
+        self.joins.append((group, channel))
+
+    async def join(self):
+        for group, channel in self.joins:
+            await super().group_add(group, channel)
+
+
+async def test_a_subscription_is_acknowledged_when_the_group_is_joined_and_not_before(demo, connect, layer, quick):
+    late = layer(LateLayer())
+    client = await connect(demo.amira)
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+    await until(lambda: late.joins)
+    assert client._out.empty()
+
+    await late.join()
+
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+    await rename(demo.card, "Heard")
+    assert (await client.receive())["payload"]["title"] == "Heard"
+
+
+class BrokenLayer(InMemoryChannelLayer):
+    """Fails at what it is told to, so many times."""
+
+    def __init__(self, **times):
+        super().__init__()
+        self.times = times
+
+    async def new_channel(self, *args):
+        self.fail("new_channel")
+        return await super().new_channel(*args)
+
+    async def receive(self, channel):
+        message = await super().receive(channel)
+        self.fail("receive")
+        return message
+
+    def fail(self, what):
+        if self.times.get(what, 0) > 0:
+            self.times[what] -= 1
+            raise ConnectionError
+
+
+async def test_a_channel_layer_that_is_away_at_the_start_is_waited_for(demo, connect, layer, quick, caplog):
+    layer(BrokenLayer(new_channel=3))
+    client = await connect(demo.amira)
+
+    assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
+    assert [record.event for record in caplog.records] == ["hub_failed"] * 3
+
+
+async def test_without_a_channel_layer_the_hub_says_so_and_goes_on_trying(demo, connect, layer, quick, caplog):
+    layer(None)
+    client = await connect(demo.amira)
+    await until(lambda: len(caplog.records) > 1)
+    assert "LookupError" in caplog.records[0].message
+
+    layer(InMemoryChannelLayer())
+    assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
+
+
+async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, connect, layer, quick, caplog):
+    broken = layer(BrokenLayer())
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    await Card.objects.aupdate(title="Missed")
+
+    broken.times["receive"] = 1
+    await broken.group_send("livegate.notices.0", pack([]))
+
+    assert (await client.receive())["payload"]["title"] == "Missed"
+    assert [record.event for record in caplog.records] == ["hub_failed"]
+    await rename(demo.card, "Heard again")
+    assert (await client.receive())["payload"]["title"] == "Heard again"
+
+
+async def test_a_message_that_is_none_of_livegates_is_logged_and_the_next_is_heard(demo, connect, layer, caplog):
+    own = layer(InMemoryChannelLayer())
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+
+    await own.group_send("livegate.notices.0", {"type": "livegate.notices", "notices": [["salary", 84000]]})
+    await rename(demo.card, "Heard")
+
+    assert (await client.receive())["payload"]["title"] == "Heard"
+    assert [record.event for record in caplog.records] == ["notice_malformed"]
+    assert "84000" not in caplog.text
+
+
+async def test_while_the_database_is_away_nobody_is_told_that_anything_is_gone(demo, connect, gate, quick, caplog):
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    gate.errors = [OperationalError(), OperationalError()]
+
+    await rename(demo.card, "Later")
+
+    frame = await client.receive()
+    assert (frame["type"], frame["payload"]["title"]) == ("UPDATE_CARD", "Later")
+    assert [record.event for record in caplog.records] == ["evaluation_failed"] * 2
+
+
+async def test_a_connection_that_breaks_while_it_is_sent_to_is_forgotten_and_others_go_on(demo, connect):
+    broken, whole = await connect(demo.ben), await connect(demo.cleo)
+    for client in (broken, whole):
+        await client.subscribe(demo.card)
+    [socket] = [socket for socket in the_hub().sockets if socket.viewer.user == demo.ben]
+
+    async def fail(text):
+        raise OSError
+
+    socket.send = fail
+    await rename(demo.card, "Heard")
+
+    assert (await whole.receive())["payload"]["title"] == "Heard"
+    await until(lambda: socket not in the_hub().sockets)
+    assert socket.subscriptions == {}
+    await anotify(demo.card)
+    await whole.nothing()
+
+
+async def test_a_socket_that_closes_while_it_is_evaluated_is_let_go(demo, connect, gate):
+    leaving, staying = await connect(demo.ben), await connect(demo.cleo)
+    for client in (leaving, staying):
+        await client.subscribe(demo.card)
+    gate.entered.clear()
+    gate.open.clear()
+
+    await rename(demo.card, "Heard")
+    await asyncio.to_thread(gate.entered.wait, PATIENCE)
+    await leaving.close()
+    gate.open.set()
+
+    assert (await staying.receive())["payload"]["title"] == "Heard"
+
+
+async def test_a_socket_that_closes_while_the_database_is_away_is_not_evaluated_again(demo, connect, gate, quick):
+    leaving, staying = await connect(demo.ben), await connect(demo.cleo)
+    for client in (leaving, staying):
+        await client.subscribe(demo.card)
+    gate.errors = [OperationalError()]
+    gate.entered.clear()
+    gate.open.clear()
+
+    await rename(demo.card, "Heard")
+    await asyncio.to_thread(gate.entered.wait, PATIENCE)
+    await leaving.close()
+    gate.batches.clear()
+    gate.open.set()
+
+    assert (await staying.receive())["payload"]["title"] == "Heard"
+    assert {pair.viewer.user.username for batch in gate.batches for pair in batch} == {"cleo"}
+
+
+async def test_notices_are_heard_in_all_groups(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 5}
+    pages = await sync_to_async(Page.objects.bulk_create)([Page() for _ in range(10)])
+    client = await connect(demo.admin)
+    for page in pages:
+        await client.subscribe(page)
+
+    await Page.objects.aupdate(text="told")
+    await sync_to_async(notify)(*pages)
+
+    assert {(await client.receive())["meta"]["id"] for _ in pages} == {page.hashid for page in pages}
+
+
+def test_the_innermost_error_of_a_group_is_the_one_that_is_told():
+    error = ValueError()
+
+    assert innermost(ExceptionGroup("", [ExceptionGroup("", [error]), KeyError()])) is error

@@ -1,0 +1,101 @@
+"""notify: from anywhere, after the commit, without ever failing the one who calls."""
+
+from __future__ import annotations
+
+import pytest
+from asgiref.sync import sync_to_async
+from board.models import Card
+from django.db import transaction
+from lab.models import Page, Tracked, Unpublished
+
+from livegate.gateway.courier import courier
+from livegate.gateway.notices import Notice
+from livegate.gateway.notifications import anotify, notify
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def posts(monkeypatch):
+    """What was handed to the courier, one list for each time."""
+    seen = []
+    monkeypatch.setattr(courier, "post", seen.append)
+    return seen
+
+
+def test_several_instances_of_several_models_are_told_at_once(posts):
+    pages, tracked = [Page.objects.create(), Page.objects.create()], Tracked.objects.create()
+    posts.clear()
+
+    notify(*pages, tracked)
+
+    assert posts == [
+        [Notice("update", "lab.Page", page.hashid) for page in pages]
+        + [Notice("update", "lab.Tracked", tracked.hashid)]
+    ]
+
+
+def test_inside_a_transaction_it_waits_for_the_commit_and_is_undone_with_it(posts):
+    page = Page.objects.create()
+    posts.clear()
+
+    with transaction.atomic():
+        notify(page)
+        assert posts == []
+    assert len(posts) == 1
+
+    with pytest.raises(RuntimeError), transaction.atomic():
+        notify(page)
+        raise RuntimeError
+    assert len(posts) == 1
+
+
+def test_what_has_no_publication_has_no_viewers(posts):
+    notify(Unpublished.objects.create())
+
+    assert posts == []
+
+
+def test_what_is_no_instance_is_refused_with_the_remedy():
+    with pytest.raises(TypeError, match=r"notify\(\*queryset\)"):
+        notify(Page.objects.all())
+
+
+def test_an_instance_that_was_never_saved_is_refused():
+    with pytest.raises(ValueError, match="never saved"):
+        notify(Page())
+
+
+def test_without_a_salt_the_save_succeeds_and_what_is_missing_is_logged(posts, settings, caplog):
+    settings.LIVEGATE = {}
+
+    page = Page.objects.create()
+
+    assert Page.objects.get() == page
+    assert posts == []
+    assert [record.event for record in caplog.records] == ["notices_unsent"]
+
+
+async def test_a_queryset_update_is_told_from_async_code(demo, connect):
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+
+    await Card.objects.aupdate(title="Renamed")
+    await client.nothing()
+    await anotify(demo.card)
+
+    assert (await client.receive())["payload"]["title"] == "Renamed"
+
+
+async def test_a_bulk_update_of_several_is_told_to_the_viewers_of_each(demo, connect):
+    other = await sync_to_async(Card.objects.create)(board_id=demo.card.board_id, owner=demo.amira, title="Other")
+    client = await connect(demo.amira)
+    for card in (demo.card, other):
+        await client.subscribe(card)
+
+    await Card.objects.aupdate(title="Renamed")
+    await sync_to_async(lambda: notify(*Card.objects.order_by("pk")))()
+
+    frames = [await client.receive(), await client.receive()]
+    assert {frame["meta"]["id"] for frame in frames} == {demo.card.hashid, other.hashid}
+    assert {frame["payload"]["title"] for frame in frames} == {"Renamed"}

@@ -1,0 +1,94 @@
+"""What a subscription sends next: a core that decides, tested with no socket."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from livegate.gateway.evaluation import Pair, View
+from livegate.gateway.messages import parse
+from livegate.gateway.publications import find
+from livegate.gateway.subscriptions import Socket, Subscription
+
+ONE, TWO = View(b'{"n":1}', "one"), View(b'{"n":2}', "two")
+
+
+@pytest.fixture
+def settle(viewer):
+    """``settle(view, {…request…}, …)``: what is sent after these requests came and this was decided, in short."""
+    subscription = Subscription(Socket(viewer(), send=None), Pair(viewer(), find("board.Card"), "7sd8f"))
+
+    def short(text):
+        frame = json.loads(text)
+        match frame["type"]:
+            case "UPDATE_CARD":
+                return frame["meta"]["etag"]
+            case "DELETE_CARD":
+                return "gone"
+            case "ERROR":
+                return frame["payload"]["code"], frame["meta"]["request_id"]
+            case _:
+                return "ack", frame["meta"]["request_id"]
+
+    def settled(view, *requests):
+        for request in requests:
+            subscription.requests.append(parse(json.dumps({"model": "board.Card", "id": "7sd8f", **request})))
+            subscription.socket.unanswered += 1
+        sent = [short(text) for text in subscription.settle(view)]
+        assert subscription.socket.unanswered == 0
+        return sent
+
+    settled.subscription = subscription
+    return settled
+
+
+def test_the_tutorials_subscription_is_silent_until_something_changes(settle):
+    assert settle(ONE, {}) == []
+    assert settle(ONE) == []
+    assert settle(TWO) == ["two"]
+    assert settle(TWO) == []
+
+
+def test_a_request_id_is_acknowledged_before_anything_else(settle):
+    assert settle(ONE, {"request_id": 1, "etag": None}) == [("ack", 1), "one"]
+
+
+@pytest.mark.parametrize(("etag", "sent"), [(None, ["one"]), ("", ["one"]), ("old", ["one"]), ("one", [])])
+def test_an_etag_brings_the_view_unless_the_client_holds_it(settle, etag, sent):
+    assert settle(ONE, {"etag": etag}) == sent
+    assert settle(TWO) == ["two"]
+
+
+def test_a_refused_request_is_answered_and_not_remembered(settle):
+    assert settle(None, {"request_id": 1}, {"request_id": 2}) == [("not_found", 1), ("not_found", 2)]
+    assert not settle.subscription.admitted
+
+
+def test_what_left_the_view_is_told_once_and_told_again_when_it_is_back(settle):
+    settle(ONE, {})
+
+    assert settle(None) == ["gone"]
+    assert settle(None) == []
+    assert settle.subscription.admitted
+    assert settle(ONE) == ["one"]
+
+
+def test_the_same_subscription_twice_is_acknowledged_twice_and_shown_once(settle):
+    assert settle(ONE, {"request_id": 1, "etag": None}, {"request_id": 2, "etag": None}) == [
+        ("ack", 1),
+        ("ack", 2),
+        "one",
+    ]
+    assert settle(TWO, {"request_id": 3}) == [("ack", 3), "two"]
+
+
+def test_who_asks_anew_for_what_has_left_the_view_is_refused_and_told_that_it_is_gone(settle):
+    settle(ONE, {})
+
+    assert settle(None, {"request_id": 2}) == ["gone", ("not_found", 2)]
+    assert not settle.subscription.admitted
+
+
+def test_the_last_word_on_what_the_client_holds_counts(settle):
+    assert settle(ONE, {"etag": None}, {"etag": "one"}) == []

@@ -1,0 +1,228 @@
+"""The documentation is true: its code is the code, its tables are the tables, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from guardian.shortcuts import assign_perm
+
+import livegate
+from livegate.gateway import publications
+from livegate.gateway.evaluation import Pair, evaluate
+from livegate.gateway.frames import ERRORS, updated
+from livegate.gateway.logs import Event
+from livegate.gateway.messages import parse
+from livegate.serializers.settings import DEFAULTS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = sorted(
+    ".".join(["livegate", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+    for room in ("gateway", "permissions", "serializers")
+    for path in (ROOT / room).rglob("*.py")
+)
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a language on a page: where they stand, and what they say."""
+    text = page.read_text()
+    return [
+        (f"{page.relative_to(ROOT)}:{text[: found.start()].count(chr(10)) + 1}", found[1])
+        for found in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def blocks_of_all_pages(language: str) -> list[Any]:
+    return [pytest.param(text, id=place) for page in PAGES for place, text in blocks(page, language)]
+
+
+def source_of(block: str) -> Path | None:
+    """The file of the example site that a block quotes: its first line names it, folder included."""
+    named = re.match(r"# (\w+(?:/\w+)+\.py)\n", block)
+    return ROOT / "example_site" / named[1] if named else None
+
+
+QUOTED = [param for param in blocks_of_all_pages("python") if source_of(param.values[0])]
+FREE = [param for param in blocks_of_all_pages("python") if not source_of(param.values[0])]
+
+
+@pytest.mark.parametrize("block", QUOTED)
+def test_quoted_code_stands_in_the_example_site_in_that_order(block: str) -> None:
+    rest = iter(source_of(block).read_text().splitlines())  # type: ignore[union-attr]
+    quoted = [line for line in block.splitlines()[1:] if line.strip() and line.strip() != "..." and "# …" not in line]
+
+    assert quoted
+    for line in quoted:
+        assert line in rest, f"not there, or not in this order: {line}"  # and goes on after it: rest is an iterator
+
+
+@pytest.mark.parametrize("block", [param for param in FREE if ">>>" not in param.values[0]])
+def test_code_that_is_made_up_compiles(block: str) -> None:
+    compile(block, "<docs>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in page.read_text()], ids=lambda page: page.name)
+def test_the_examples_on_a_page_give_what_it_says(page: Path) -> None:
+    """The examples of one page are one session."""
+    session = "\n".join(block for _, block in blocks(page, "python") if ">>>" in block)
+    runner = doctest.DocTestRunner()
+
+    runner.run(doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0))
+
+    assert runner.tries
+    assert runner.failures == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_docstrings_give_what_they_say(name: str) -> None:
+    module = importlib.import_module(name)
+
+    assert doctest.testmod(module, extraglobs={"livegate": livegate}).failed == 0
+
+
+def links(page: Path) -> list[str]:
+    outside_code = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", outside_code)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which the headings of a page can be linked."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        assert "://" not in link, f"{link} is not ours, and may be gone tomorrow"
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    ahead = [README]
+
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
+        ahead += [target for target in targets if target.suffix == ".md" and target not in reached]
+
+    assert set(PAGES) - reached == set()
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """The rows of the first table under a heading, without its head; cells without their backquotes."""
+    section = (ROOT / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)[0].splitlines()[2:]  # type: ignore[index]
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_protocol_lists_all_error_codes_and_no_others() -> None:
+    assert [code for code, _ in table("docs/protocol.md", "Errors")] == list(ERRORS)
+
+
+def test_the_settings_page_lists_all_settings_with_their_defaults() -> None:
+    listed = {name: ast.literal_eval(default) for name, default, _ in table("docs/settings.md", "Settings")}
+
+    assert listed == DEFAULTS
+
+
+def test_the_settings_page_lists_all_system_checks() -> None:
+    in_code = set(re.findall(r"livegate\.[A-Z]\d{3}", (ROOT / "gateway/checks.py").read_text()))
+
+    assert {row[0] for row in table("docs/settings.md", "System checks")} == in_code
+
+
+def test_the_settings_page_lists_all_log_words() -> None:
+    assert sorted(row[0] for row in table("docs/settings.md", "Log words")) == sorted(get_args(Event))
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = project["dependency-groups"]
+    wanted = {
+        "To run": project["project"]["dependencies"],
+        "For the example site": groups["example"],
+        "For the tests": groups["test"],
+        "For the checks": groups["check"],
+    }
+    names = {
+        heading: [re.match(r"[\w-]+", entry)[0] for entry in entries if isinstance(entry, str)]  # type: ignore[index]
+        for heading, entries in wanted.items()
+    }
+
+    for heading, listed in names.items():
+        assert sorted(row[0] for row in table("docs/dependencies.md", heading)) == sorted(listed)
+
+
+@pytest.mark.parametrize("block", blocks_of_all_pages("json"))
+def test_every_frame_that_is_shown_is_one_of_the_protocol(block: str) -> None:
+    frame = json.loads(block)
+
+    if "type" not in frame:
+        parse(block)  # raises what a client would be refused for
+    elif frame["type"] == "ERROR":
+        assert frame["payload"]["detail"] == ERRORS[frame["payload"]["code"]]
+    else:
+        assert re.fullmatch(r"SUBSCRIBED|PONG|(UPDATE|DELETE)_[A-Z]+", frame["type"])
+        assert frame.keys() <= {"type", "payload", "meta"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_screen_of_the_readme_is_what_happens(demo, viewer, monkeypatch) -> None:
+    """Its models, serializer and publication are made, in the app ``lab``, and looked at by its two people."""
+    monkeypatch.setattr(publications, "_publications", {})
+    names: dict[str, Any] = {"__name__": "lab.readme"}
+    exec(blocks(README, "python")[0][1], names)
+    card_model, shown = names["Card"], [json.loads(text) for _, text in blocks(README, "json")]
+    with connection.schema_editor() as editor:
+        editor.create_model(card_model)
+    try:
+        card = card_model.objects.create(title="Engineer", salary=84_000, owner=demo.amira)
+        kind = ContentType.objects.get_for_model(card_model)
+        assign_perm(Permission.objects.create(codename="view_card", name="-", content_type=kind), demo.cleo, card)
+        publication = publications.find("lab.Card")
+        amira, cleo, dev = (Pair(viewer(user), publication, card.hashid) for user in (demo.amira, demo.cleo, demo.dev))
+
+        card.title, card.salary = "Platform engineer", 90_000
+        card.save()
+        views = evaluate([amira, cleo, dev])
+        card.salary = 95_000
+        card.save()
+        later = evaluate([amira, cleo, dev])
+
+        sent = [json.loads(updated(pair, views[pair])) for pair in (amira, cleo)]
+        assert [as_shown(frame) for frame in sent] == [as_shown(frame) for frame in shown]
+        assert views[dev] is None
+        assert later[cleo] == views[cleo]
+        assert later[amira] != views[amira]
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(card_model)
+        del apps.all_models["lab"]["card"]
+        apps.clear_cache()
+
+
+def as_shown(frame: dict[str, Any]) -> dict[str, Any]:
+    """A frame without what differs from one installation to the next, and the README's app instead of the test's."""
+    assert frame["payload"]["id"] == frame["meta"]["id"]
+    assert re.fullmatch("[0-9a-f]{32}", frame["meta"]["etag"])
+    payload = {name: value for name, value in frame["payload"].items() if name != "id"}
+    return {**frame, "payload": payload, "meta": {"model": frame["meta"]["model"].replace("lab.", "board.")}}
