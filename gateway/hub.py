@@ -53,7 +53,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         courier.use(self._loop)
-        self._spawn(self._listen())
+        self._spawn(self._keep_listening())
         self._spawn(self._evaluate_forever())
 
     # What sockets ask of it
@@ -103,30 +103,34 @@ class Hub:
 
     # Hearing
 
-    async def _listen(self) -> None:
-        """Hear the notice groups, for good: after a failure everything may have been missed, and all is dirty."""
+    async def _keep_listening(self) -> None:
         pause = FIRST_PAUSE
         while True:
             try:
-                layer = get_channel_layer()
-                if layer is None:
-                    raise LookupError("CHANNEL_LAYERS has no default")
-                channel = await layer.new_channel()
-                for group in group_names():
-                    await layer.group_add(group, channel)
-                self._unheard = {uuid4().hex: group for group in group_names()}
-                try:
-                    async with asyncio.TaskGroup() as together:
-                        together.create_task(self._echo(layer))
-                        together.create_task(self._receive(layer, channel))
-                finally:
-                    for group in group_names():
-                        await layer.group_discard(group, channel)
+                await self._listen()
             except Exception as error:
                 report("hub_failed", "The hub can't hear the channel layer; it tries again.", innermost(error))
                 pause = FIRST_PAUSE if self._listening.is_set() else min(2 * pause, LONGEST_PAUSE)
                 self._listening.clear()
                 await asyncio.sleep(pause)
+
+    async def _listen(self) -> None:
+        """Join the notice groups and hear them until something fails. What came before may have been missed: once
+        they are heard, everything is dirty."""
+        layer = get_channel_layer()
+        if layer is None:
+            raise LookupError("CHANNEL_LAYERS has no default")
+        channel = await layer.new_channel()
+        for group in group_names():
+            await layer.group_add(group, channel)
+        self._unheard = {uuid4().hex: group for group in group_names()}
+        try:
+            async with asyncio.TaskGroup() as together:
+                together.create_task(self._echo(layer))
+                together.create_task(self._receive(layer, channel))
+        finally:
+            for group in group_names():
+                await layer.group_discard(group, channel)
 
     async def _echo(self, layer: Any) -> None:
         """Call into every group until it is heard: that a group was joined is not certain before (on Redis, the

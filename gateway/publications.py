@@ -46,7 +46,9 @@ class Publication:
         """The serializer class that shows this instance to this viewer."""
         chosen = self.serializer if is_serializer(self.serializer) else self.serializer(viewer, instance)
         if not is_serializer(chosen):
-            raise TypeError(f"The serializer of {self.label} was chosen as a {type(chosen).__name__}, no serializer class.")
+            raise TypeError(
+                f"The serializer of {self.label} was chosen as a {type(chosen).__name__}, no serializer class."
+            )
         return chosen  # type: ignore[return-value]
 
 

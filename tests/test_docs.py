@@ -191,7 +191,7 @@ def test_the_first_screen_of_the_readme_is_what_happens(demo, viewer, monkeypatc
     monkeypatch.setattr(publications, "_publications", {})
     names: dict[str, Any] = {"__name__": "lab.readme"}
     exec(blocks(README, "python")[0][1], names)
-    card_model, shown = names["Card"], [json.loads(text) for _, text in blocks(README, "json")]
+    card_model, shown = names["Card"], [json.loads(text) for _, text in blocks(README, "json")[:2]]
     with connection.schema_editor() as editor:
         editor.create_model(card_model)
     try:

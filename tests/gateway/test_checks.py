@@ -134,5 +134,5 @@ def test_a_guard_that_names_no_field():
 def test_they_run_with_djangos_own_and_stop_a_command(settings):
     settings.LIVEGATE = {}
 
-    with pytest.raises(SystemCheckError, match="livegate.E002"):
+    with pytest.raises(SystemCheckError, match=r"livegate\.E002"):
         call_command("check")

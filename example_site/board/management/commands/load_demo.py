@@ -1,5 +1,6 @@
-from board.demo import load
 from django.core.management.base import BaseCommand
+
+from board.demo import load
 
 
 class Command(BaseCommand):
