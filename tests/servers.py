@@ -166,23 +166,26 @@ def site(environment: dict[str, str]) -> Iterator[str]:
         "uvicorn",
         lambda: accepts(port),
         cwd=ROOT / "example_site",
-        env={**os.environ, **environment},
+        env=site_env(environment),
     ):
         yield f"127.0.0.1:{port}"
 
 
 def manage(environment: dict[str, str], *arguments: str) -> str:
     """What a management command of the example site prints, in a process of its own."""
-    env = {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
     run = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT / "example_site",
-        env=env,
+        env=site_env(environment),
         check=True,
         capture_output=True,
         text=True,
     )
     return run.stdout
+
+
+def site_env(environment: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,420 @@
+"""Permissions: what each of them asks, how they combine, and that what is unknown is never a yes."""
+
+from __future__ import annotations
+
+import operator
+
+import pytest
+from board.models import Board, Card, Membership, Organization
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import Permission as Grant
+from django.db import models
+from django.test.utils import isolate_apps
+from guardian.exceptions import WrongAppError
+from guardian.shortcuts import assign_perm
+from guardian.utils import get_anonymous_user
+from hypothesis import given
+from hypothesis import strategies as st
+from lab.models import Badge, Document, Page
+
+from livegate.permissions import (
+    Permission,
+    anyone,
+    has_model_perm,
+    has_perm,
+    is_authenticated,
+    is_owner,
+    is_self,
+    permission,
+    same_tenant,
+)
+from livegate.permissions.rules import Rule
+
+User = get_user_model()
+
+
+# has_perm, has_model_perm
+
+
+def person(demo, who):
+    if who == "inactive":
+        User.objects.filter(username="cleo").update(is_active=False)
+        return User.objects.get(username="cleo")
+    if who == "inactive superuser":
+        User.objects.filter(username="admin").update(is_active=False)
+        return User.objects.get(username="admin")
+    if who == "visitor with a grant":
+        assign_perm("view_card", get_anonymous_user(), demo.card)
+        return AnonymousUser()
+    return getattr(demo, who)
+
+
+@pytest.mark.parametrize("perm", ["view_card", "board.view_card"])
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        ("cleo", True),  # by a grant of her own
+        ("ben", True),  # by one of his group
+        ("admin", True),
+        ("visitor with a grant", True),
+        ("amira", False),
+        ("dev", False),
+        ("nobody", False),
+        ("inactive", False),
+        ("inactive superuser", False),
+    ],
+)
+def test_has_perm_answers_as_the_user_does(demo, viewer, who, expected, perm):
+    user = person(demo, who)
+
+    answer = has_perm(perm).allows(viewer(user), demo.card)
+
+    assert answer is expected
+    assert user.has_perm("board.view_card", demo.card) is expected
+
+
+def test_an_object_permission_is_for_that_object_and_that_codename(demo, viewer):
+    other = Card.objects.create(board=demo.card.board, owner=demo.amira)
+
+    assert not has_perm("view_card").allows(viewer(demo.cleo), other)
+    assert not has_perm("view_salary").allows(viewer(demo.cleo), demo.card)
+
+
+def test_a_permission_on_the_whole_model_is_none_on_an_object_and_the_reverse(demo, viewer):
+    demo.dev.user_permissions.add(Grant.objects.get(codename="view_card"))
+
+    assert not has_perm("view_card").allows(viewer(demo.dev), demo.card)
+    assert not has_model_perm("view_card").allows(viewer(demo.cleo), demo.card)
+
+
+@pytest.mark.parametrize("perm", ["view_card", "board.view_card"])
+def test_has_model_perm_is_for_every_instance_of_the_model(demo, viewer, perm):
+    demo.dev.user_permissions.add(Grant.objects.get(codename="view_card"))
+
+    assert has_model_perm(perm).allows(viewer(demo.dev), demo.card)
+    assert has_model_perm(perm).allows(viewer(demo.dev), Card())
+    assert has_model_perm(perm).allows(viewer(demo.dev), Page()) is ("." in perm)  # without: lab.view_card
+    assert not has_model_perm(perm).allows(viewer(), demo.card)
+
+
+@pytest.mark.parametrize("negation", [lambda asked: asked, operator.invert, lambda asked: asked | anyone])
+def test_a_permission_of_another_app_is_not_known_and_so_never_a_yes(demo, viewer, negation):
+    with pytest.raises(WrongAppError):
+        negation(has_perm("lab.view_card")).allows(viewer(demo.cleo), demo.card)
+
+
+# is_owner
+
+
+@pytest.mark.parametrize(
+    "path", ["owner", "owner_id", "board__cards__owner", "board__organization__boards__cards__owner"]
+)
+def test_the_owner_is_found_at_the_end_of_a_path(demo, viewer, path):
+    assert is_owner(path).allows(viewer(demo.amira), demo.card)
+    assert not is_owner(path).allows(viewer(demo.ben), demo.card)
+    assert not is_owner(path).allows(viewer(), demo.card)
+
+
+def test_each_of_several_owners_is_one(demo, viewer):
+    page = Page.objects.create()
+    page.editors.set([demo.amira, demo.ben])
+
+    assert [is_owner("editors").allows(viewer(user), page) for user in (demo.amira, demo.ben, demo.cleo)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User()])
+@pytest.mark.parametrize("path", ["owner", "owner__edited_pages__owner"])
+def test_nobody_owns_what_has_no_owner(viewer, user, path):
+    assert not is_owner(path).allows(viewer(user), Page(owner=None))
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User()])
+def test_nobody_owns_what_nobody_edits(db, viewer, user):
+    assert not is_owner("editors").allows(viewer(user), Page.objects.create())
+
+
+def test_the_other_side_of_a_one_to_one_may_be_missing(demo, viewer):
+    bare, badged = (Document.objects.create(owner=demo.amira) for _ in range(2))
+    Badge.objects.create(document=badged)
+    asked = is_owner("badge__document__owner")
+
+    assert asked.allows(viewer(demo.amira), badged)
+    assert not asked.allows(viewer(demo.amira), bare)
+    assert not is_owner("badge").allows(viewer(demo.amira), bare)
+
+
+def test_an_owner_is_not_mistaken_for_another_object_with_the_same_key(demo, viewer):
+    board = Board.objects.create(pk=demo.amira.pk + 10_000, name="", organization=demo.card.board.organization)
+    namesake = User.objects.create(pk=board.pk, username="namesake")
+
+    assert not is_owner("board").allows(viewer(namesake), Card(board=board, owner=demo.amira))
+
+
+def test_the_owner_is_not_fetched_to_learn_who_it_is(demo, viewer, django_assert_num_queries):
+    card = Card.objects.get()
+
+    with django_assert_num_queries(0):
+        assert is_owner("owner").allows(viewer(demo.amira), card)
+    with django_assert_num_queries(1):  # the board and no organization
+        assert not is_owner("board__organization").allows(viewer(demo.amira), card)
+
+
+@isolate_apps("lab")
+def test_a_foreign_key_to_something_else_than_the_primary_key_leads_to_the_object(viewer):
+    class Firm(models.Model):
+        name = models.CharField(max_length=80, unique=True)
+
+        class Meta:
+            app_label = "lab"
+
+    class Order(models.Model):
+        firm = models.ForeignKey(Firm, models.CASCADE, to_field="name")
+
+        class Meta:
+            app_label = "lab"
+
+    class Customer(models.Model):
+        firm_by_key = models.ForeignKey(Firm, models.CASCADE)
+        is_authenticated = True
+
+        class Meta:
+            app_label = "lab"
+
+    order = Order(firm=Firm(pk=1, name="2"))
+    asked = same_tenant("firm", "firm_by_key")
+
+    assert asked.allows(viewer(Customer(firm_by_key_id=1)), order)
+    assert not asked.allows(viewer(Customer(firm_by_key_id=2)), order)
+
+
+def test_a_path_that_leads_nowhere_is_an_error(demo, viewer):
+    with pytest.raises(AttributeError):
+        (~is_owner("ownr")).allows(viewer(demo.dev), demo.card)
+
+
+# is_self
+
+
+def test_a_user_is_themselves_and_nobody_else(demo, viewer):
+    same = User.objects.get(pk=demo.amira.pk)
+
+    assert is_self.allows(viewer(demo.amira), same)
+    assert not is_self.allows(viewer(demo.amira), demo.ben)
+    assert not is_self.allows(viewer(demo.amira), Card(pk=demo.amira.pk))
+    assert not is_self.allows(viewer(), demo.amira)
+    assert not is_self.allows(viewer(), User())
+
+
+# same_tenant
+
+in_the_house = same_tenant("board__organization", "memberships__organization")
+
+
+def test_a_tenant_is_shared_by_its_members(demo, viewer):
+    assert in_the_house.allows(viewer(demo.cleo), demo.card)
+    assert not in_the_house.allows(viewer(demo.dev), demo.card)
+    assert not in_the_house.allows(viewer(demo.admin), demo.card)
+    assert not in_the_house.allows(viewer(), demo.card)
+
+
+def test_one_of_several_memberships_is_enough(demo, viewer):
+    Membership.objects.create(user=demo.dev, organization=Organization.objects.create(name="Westend"))
+    assert not in_the_house.allows(viewer(demo.dev), demo.card)
+    Membership.objects.create(user=demo.dev, organization=demo.card.board.organization)
+
+    assert in_the_house.allows(viewer(demo.dev), demo.card)
+
+
+def test_to_have_no_tenant_is_nothing_in_common(demo, viewer):
+    unowned, shared = Page.objects.create(owner=None), Page.objects.create(owner=None)
+    shared.editors.add(demo.amira)
+    asked = same_tenant("owner", "edited_pages__owner")
+
+    assert not asked.allows(viewer(demo.amira), unowned)
+    Page.objects.filter(owner=None).update(owner=demo.ben)
+    assert asked.allows(viewer(User.objects.get(pk=demo.amira.pk)), Page.objects.get(pk=unowned.pk))
+
+
+def test_another_model_with_the_same_key_is_another_tenant(demo, viewer):
+    organization = Organization.objects.get(name="Southgate")
+    board = Board.objects.create(pk=organization.pk + 10_000, name="", organization=organization)
+    Organization.objects.create(pk=board.pk, name="Namesake")
+    Membership.objects.create(user=demo.dev, organization_id=board.pk)
+
+    assert not same_tenant("board", "memberships__organization").allows(viewer(demo.dev), Card(board=board))
+
+
+def test_an_anonymous_visitor_is_of_no_tenant_whatever_their_attributes_say(viewer):
+    asked = same_tenant("title", "username")
+
+    assert AnonymousUser().username == Card(title="").title
+    assert not asked.allows(viewer(), Card(title=""))
+    assert asked.allows(viewer(User(username="same")), Card(title="same"))
+
+
+# anyone, is_authenticated
+
+
+def test_anyone_and_whoever_is_logged_in(viewer):
+    assert anyone.allows(viewer(), Card())
+    assert is_authenticated.allows(viewer(User(pk=7)), Card())
+    assert not is_authenticated.allows(viewer(), Card())
+
+
+# Answers
+
+
+async def a_coroutine():
+    return False
+
+
+class Answering(Permission):
+    """An application's own, that gives any answer."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def allows(self, viewer, instance):
+        return self.answer()
+
+    def __repr__(self):
+        return "own"
+
+
+def by_function(answer):
+    @permission
+    def own(viewer, instance):
+        return answer()
+
+    return own
+
+
+@pytest.mark.parametrize(
+    "combined",
+    [
+        lambda asked: asked,
+        lambda asked: ~asked,
+        lambda asked: asked | anyone,
+        lambda asked: ~anyone | asked,
+        lambda asked: asked & anyone,
+        lambda asked: ~(anyone & asked),
+    ],
+)
+@pytest.mark.parametrize("make", [by_function, Answering])
+@pytest.mark.parametrize("answer", [lambda: None, lambda: 1, lambda: 0, lambda: "yes", list, a_coroutine])
+def test_an_answer_that_is_neither_true_nor_false_is_no_answer(combined, make, answer):
+    with pytest.raises(TypeError, match=r"^own answered with a .*; a permission answers True or False"):
+        combined(make(answer)).allows(None, None)
+
+
+def test_an_async_permission_is_refused():
+    class Async(Permission):
+        async def allows(self, viewer, instance):
+            return False
+
+    with pytest.raises(TypeError, match="answered with a coroutine"):
+        Async().allows(None, None)
+
+
+@pytest.mark.parametrize(
+    "combined", [lambda asked: ~asked, lambda asked: asked | anyone, lambda asked: ~(asked & anyone)]
+)
+def test_an_error_passes_through_every_operator(combined):
+    def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        combined(by_function(fails)).allows(None, None)
+
+
+def test_a_permission_without_an_answer_is_none():
+    class Mute(Permission):
+        pass
+
+    with pytest.raises(NotImplementedError):
+        (~Mute()).allows(None, None)
+
+
+# Expressions
+
+NAMED = {name: Rule(name, lambda answers, _, name=name: answers[name]) for name in "abc"}
+expressions = st.recursive(
+    st.sampled_from([(name,) for name in NAMED]),
+    lambda inner: st.tuples(st.just("~"), inner) | st.tuples(st.sampled_from("&|"), inner, inner),
+    max_leaves=12,
+)
+
+
+def build(expression, values, signs):
+    sign, *parts = expression
+    return signs[sign](*(build(part, values, signs) for part in parts)) if parts else values[sign]
+
+
+PERMISSIONS = {"~": operator.invert, "&": operator.and_, "|": operator.or_}
+BOOLEANS = {"~": operator.not_, "&": lambda left, right: left and right, "|": lambda left, right: left or right}
+
+
+@given(expressions, st.fixed_dictionaries(dict.fromkeys(NAMED, st.booleans())))
+def test_permissions_combine_as_booleans_do(expression, answers):
+    combined = build(expression, NAMED, PERMISSIONS)
+
+    assert combined.allows(answers, None) is build(expression, answers, BOOLEANS)
+
+
+@given(expressions)
+def test_what_a_permission_prints_is_how_it_is_written(expression):
+    combined = build(expression, NAMED, PERMISSIONS)
+
+    again = eval(repr(combined), {}, NAMED)
+
+    assert again == combined
+    assert repr(again) == repr(combined)
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        (has_perm("view_card") | is_owner("owner") & ~is_self, 'has_perm("view_card") | is_owner("owner") & ~is_self'),
+        ((anyone | is_self) & ~(is_self & anyone), "(anyone | is_self) & ~(is_self & anyone)"),
+        (~(anyone | is_self), "~(anyone | is_self)"),
+        (anyone & (is_self & anyone), "anyone & (is_self & anyone)"),
+        (anyone & is_self & anyone, "anyone & is_self & anyone"),
+        (anyone | (is_self | anyone), "anyone | (is_self | anyone)"),
+        (~~anyone, "~~anyone"),
+        (has_model_perm("board.add_card"), 'has_model_perm("board.add_card")'),
+        (in_the_house, 'same_tenant("board__organization", "memberships__organization")'),
+        (is_authenticated, "is_authenticated"),
+    ],
+)
+def test_permissions_print_themselves_with_no_more_parentheses_than_needed(written, printed):
+    assert repr(written) == printed
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: is_self and anyone,
+        lambda: is_self or anyone,
+        lambda: not is_self,
+        lambda: bool(is_self & anyone),
+        lambda: bool(is_self | anyone),
+        lambda: bool(~is_self),
+    ],
+)
+def test_and_or_and_not_are_refused_with_the_remedy(mistake):
+    with pytest.raises(TypeError, match=r"Combine permissions with & \| ~, not with and, or, not"):
+        mistake()
+
+
+@pytest.mark.parametrize("combine", [operator.and_, operator.or_])
+@pytest.mark.parametrize("other", [True, None, "is_self", lambda viewer, instance: True])
+def test_only_permissions_combine_with_permissions(combine, other):
+    with pytest.raises(TypeError, match="unsupported operand"):
+        combine(anyone, other)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        combine(other, anyone)

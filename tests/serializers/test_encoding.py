@@ -1,0 +1,83 @@
+"""JSON of a push: what DRF's renderer makes of the same data, and a name for it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import string
+
+import pytest
+from board.models import Card
+from django.utils.functional import lazystr
+from django.utils.safestring import SafeString
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.renderers import JSONRenderer
+
+from livegate.serializers.encoding import encode, etag
+
+time_zones = st.none() | st.sampled_from([datetime.UTC, datetime.timezone(datetime.timedelta(hours=-3, minutes=-30))])
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=-(2**100), max_value=2**100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+    | texts.map(lazystr)
+    | texts.map(SafeString)
+    | st.sampled_from(Card.Status)
+    | st.decimals(min_value=-(10**20), max_value=10**20, allow_nan=False)
+    | st.uuids()
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.datetimes(timezones=time_zones)
+    | texts.map(str.encode)
+)
+keys = texts | st.integers() | st.booleans() | st.none()
+containers = st.recursive(
+    st.lists(leaves) | st.dictionaries(keys, leaves),
+    lambda inner: (
+        st.lists(inner | leaves) | st.lists(inner | leaves).map(tuple) | st.dictionaries(keys, inner | leaves)
+    ),
+    max_leaves=10,
+)
+
+
+@given(containers)
+def test_a_push_says_in_json_what_a_get_says(data):
+    assert json.loads(encode(data)) == json.loads(JSONRenderer().render(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"id": "7sd8f", "title": "Größe \u2028", "salary": 84_000, "owner": None, "share": 0.1},
+        {"big": 2**64, "small": -(2**63) - 1},
+        [datetime.datetime(2024, 2, 29, 12, 30, 0, 1000, tzinfo=datetime.UTC), datetime.time(12, 30)],
+    ],
+)
+def test_examples_are_the_same_in_json(data):
+    assert json.loads(encode(data)) == json.loads(JSONRenderer().render(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"a": object()}, {(1, 2): 3}, [datetime.time(1, tzinfo=datetime.UTC)], ["\ud800"], [b"\xff"]],
+)
+def test_what_a_get_can_not_show_is_not_pushed_either(data):
+    with pytest.raises((TypeError, ValueError)) as of_get:
+        JSONRenderer().render(data)
+
+    with pytest.raises(of_get.type):
+        encode(data)
+
+
+@given(st.binary(), st.binary())
+def test_an_etag_names_exactly_these_bytes(one, other):
+    assert (etag(one) == etag(other)) is (one == other)
+    assert etag(bytes(bytearray(one))) == etag(one)
+    assert len(etag(one)) == 32
+    assert set(etag(one)) <= set(string.hexdigits.lower())

@@ -1,0 +1,161 @@
+"""Fields that write keys as hashids, and read nothing else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+from board.models import Board, Card, Organization
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from lab.models import Document, Page
+from rest_framework import serializers
+
+from livegate.serializers import HashidField, HashidRelatedField
+from livegate.serializers.hashids import encode
+
+User = get_user_model()
+
+
+class CardSerializer(serializers.ModelSerializer):
+    id = HashidField()
+    board = HashidRelatedField(queryset=Board.objects.all())
+
+    class Meta:
+        model = Card
+        fields = ["id", "board"]
+
+
+class PageSerializer(serializers.ModelSerializer):
+    owner = HashidRelatedField(read_only=True)
+    editors = HashidRelatedField(many=True, read_only=True)
+    people = HashidRelatedField(many=True, read_only=True, source="editors")
+    author = HashidRelatedField(read_only=True, source="owner")
+
+    class Meta:
+        model = Page
+        fields = ["owner", "editors", "people", "author"]
+
+
+# HashidField
+
+
+def test_an_id_is_the_hashid_of_the_instance():
+    assert CardSerializer(Card(pk=7, board_id=3)).data == {"id": encode(Card, 7), "board": encode(Board, 3)}
+
+
+def test_an_id_that_a_client_sends_is_ignored(demo):
+    sent = {"id": encode(Card, 7), "board": encode(Board, demo.card.board_id)}
+
+    serializer = CardSerializer(data=sent)
+
+    assert serializer.is_valid()
+    assert serializer.validated_data == {"board": demo.card.board}
+
+
+def test_an_id_is_read_only_whatever_is_asked():
+    assert HashidField(read_only=False).read_only
+
+
+def test_a_serializer_without_a_model_names_it_at_the_field():
+    class Named(serializers.Serializer):
+        key = HashidField(model=Document)
+
+    pk = uuid4()
+
+    assert Named(SimpleNamespace(pk=pk)).data == {"key": encode(Document, pk)}
+
+
+def test_the_model_that_the_field_names_comes_before_the_serializers():
+    class Named(CardSerializer):
+        id = HashidField(model=Board)
+
+    assert Named(Card(pk=7, board_id=3)).data["id"] == encode(Board, 7)
+
+
+def test_an_id_of_no_model_is_a_mistake_and_the_remedy_is_told():
+    class Nameless(serializers.Serializer):
+        id = HashidField()
+
+    with pytest.raises(ImproperlyConfigured, match=r"Nameless\.id does not know .* Meta\.model, or the field model="):
+        _ = Nameless(SimpleNamespace(pk=7)).data
+
+
+# HashidRelatedField
+
+
+def test_a_relation_is_written_without_a_query(demo, django_assert_num_queries):
+    card = Card.objects.get()
+
+    with django_assert_num_queries(0):
+        shown = CardSerializer(card).data
+
+    assert shown["board"] == encode(Board, demo.card.board_id)
+
+
+def test_relations_that_can_only_be_read_find_their_model_themselves(demo):
+    page = Page.objects.create(owner=demo.amira)
+    page.editors.set([demo.ben, demo.cleo])
+    amira, ben, cleo = (encode(User, user.pk) for user in (demo.amira, demo.ben, demo.cleo))
+
+    shown = PageSerializer(page).data
+
+    assert shown["owner"] == shown["author"] == amira
+    assert sorted(shown["editors"]) == sorted(shown["people"]) == sorted([ben, cleo])
+
+
+def test_a_relation_to_nobody_is_null(db):
+    shown = PageSerializer(Page.objects.create()).data
+
+    assert shown == {"owner": None, "author": None, "editors": [], "people": []}
+
+
+def test_a_relation_is_read_as_the_instance_that_the_hashid_stands_for(demo):
+    serializer = CardSerializer(data={"board": encode(Board, demo.card.board_id)})
+
+    assert serializer.is_valid()
+    assert serializer.validated_data["board"] == demo.card.board
+
+
+def test_several_are_read_as_several(demo):
+    class Editors(serializers.Serializer):
+        editors = HashidRelatedField(many=True, queryset=User.objects.all())
+
+    serializer = Editors(data={"editors": [encode(User, demo.ben.pk), encode(User, demo.cleo.pk)]})
+
+    assert serializer.is_valid()
+    assert serializer.validated_data["editors"] == [demo.ben, demo.cleo]
+
+
+@pytest.mark.parametrize("sent", [7, True, ["7sd8f"], {"id": "7sd8f"}, 1.5])
+def test_an_id_that_is_no_text_is_of_the_wrong_type(db, sent):
+    serializer = CardSerializer(data={"board": sent})
+
+    assert not serializer.is_valid()
+    (error,) = serializer.errors["board"]
+    assert error.code == "incorrect_type"
+    assert error == f"Incorrect type. Expected an id as text, received {type(sent).__name__}."
+
+
+def test_a_malformed_a_missing_and_a_foreign_id_look_the_same(demo):
+    pk = demo.card.board_id
+    malformed, missing, foreign = "!", encode(Board, pk + 10_000), encode(Organization, pk)
+
+    answers = []
+    for sent in (malformed, "a" * 200_000, str(pk), missing, foreign):
+        serializer = CardSerializer(data={"board": sent})
+        assert not serializer.is_valid()
+        answers.append(serializer.errors)
+
+    assert answers == [{"board": ["Invalid id: there is no such object."]}] * 5
+    assert {answer["board"][0].code for answer in answers} == {"does_not_exist"}
+
+
+def test_an_instance_outside_of_the_queryset_does_not_exist(demo):
+    field = HashidRelatedField(queryset=Board.objects.exclude(pk=demo.card.board_id))
+
+    with pytest.raises(serializers.ValidationError, match="there is no such object") as raised:
+        field.to_internal_value(encode(Board, demo.card.board_id))
+
+    assert not isinstance(raised.value, ObjectDoesNotExist)
