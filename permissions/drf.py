@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions
+from rest_framework.permissions import AND, NOT, OR
 
 from .requests import retrieval
 from .rules import Permission, Rule
@@ -39,15 +40,36 @@ def drf(permission_class: Callable[[], Any]) -> Permission:
 
     def allows(viewer: Viewer, instance: Model) -> bool:
         view = retrieval(viewer, instance)
-        question = permission_class()
+        question = answering(permission_class())
         try:
-            return truth(question.has_permission(view.request, view)) and truth(
-                question.has_object_permission(view.request, view, instance)
+            return bool(
+                question.has_permission(view.request, view)
+                and question.has_object_permission(view.request, view, instance)
             )
         except REFUSALS:
             return False
 
     return Rule(f"drf({name_of(permission_class)})", allows)
+
+
+def answering(question: Any) -> Any:
+    """The same question, each part of which answers for itself: DRF's ``&`` and ``~`` would lose a part's coroutine."""
+    if isinstance(question, AND | OR | NOT):
+        return type(question)(*map(answering, vars(question).values()))
+    return Part(question)
+
+
+class Part:
+    """A permission class's instance whose answers are True or False."""
+
+    def __init__(self, question: Any) -> None:
+        self.question = question
+
+    def has_permission(self, *asked: Any) -> bool:
+        return truth(self.question.has_permission(*asked))
+
+    def has_object_permission(self, *asked: Any) -> bool:
+        return truth(self.question.has_object_permission(*asked))
 
 
 def truth(answer: object) -> bool:

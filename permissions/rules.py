@@ -8,6 +8,8 @@ every operator, up to ``evaluate``, which shows that viewer nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import wraps
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -28,6 +30,11 @@ class Permission:
     functions of this module cover the usual questions, and ``@permission`` makes one from a function.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "allows" in vars(cls):
+            cls.allows = true_or_false(cls.allows)  # type: ignore[assignment]
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         """Whether the viewer may see the instance; any exception means that it is not known."""
         raise NotImplementedError
@@ -46,6 +53,21 @@ class Permission:
             f"{self!r} has no truth value before it is asked. Combine permissions with & | ~, "
             "not with and, or, not: Python would silently drop one side."
         )
+
+
+def true_or_false(allows: Callable[[Any, Viewer, Model], bool]) -> Callable[[Any, Viewer, Model], bool]:
+    """The same method, for which any other answer is an error: ``~`` would make a yes of a None."""
+
+    @wraps(allows)
+    def asked(self: Permission, viewer: Viewer, instance: Model) -> bool:
+        answer = allows(self, viewer, instance)
+        if answer is True or answer is False:
+            return answer
+        if iscoroutine(answer):
+            answer.close()
+        raise TypeError(f"{self!r} answered with a {type(answer).__name__}; a permission answers True or False.")
+
+    return asked
 
 
 @dataclass(frozen=True)
@@ -95,10 +117,7 @@ class Rule(Permission):
     answer: Callable[[Viewer, Model], bool]
 
     def allows(self, viewer: Viewer, instance: Model) -> bool:
-        answer = self.answer(viewer, instance)
-        if answer is True or answer is False:
-            return answer
-        raise TypeError(f"{self.name} answered with a {type(answer).__name__}; a permission answers True or False.")
+        return self.answer(viewer, instance)
 
     def __repr__(self) -> str:
         return self.name

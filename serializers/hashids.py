@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -61,7 +62,9 @@ def codec_of(model: type[Model]) -> Hashids:
             'LIVEGATE["HASHID_SALT"] is not set. Set it to a long random text of its own: not SECRET_KEY, and '
             "the same for all processes, because ids on the wire change with it."
         )
-    return codec(f"{salt}:{model._meta.label_lower}", setting("HASHID_MIN_LENGTH"))
+    # Hashids reads no more than the first 45 characters of a salt, where a long one would leave no room for the label.
+    mixed = blake2b(f"{salt}:{model._meta.label_lower}".encode()).hexdigest()
+    return codec(mixed, setting("HASHID_MIN_LENGTH"))
 
 
 @lru_cache(maxsize=1024)

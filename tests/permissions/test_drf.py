@@ -24,6 +24,9 @@ from livegate.permissions import anyone, drf
 
 User = get_user_model()
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 class IsOwner(BasePermission):
     def has_object_permission(self, request, view, card):

@@ -33,6 +33,9 @@ from livegate.permissions.rules import Rule
 
 User = get_user_model()
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 # has_perm, has_model_perm
 

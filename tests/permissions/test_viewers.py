@@ -19,6 +19,9 @@ from livegate.permissions.viewers import LOCALE_MIDDLEWARE, refresh
 
 User = get_user_model()
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 def handshake(*headers: tuple[str, str], host: str = "testserver", **scope: object) -> dict[str, object]:
     sent = [("host", host), *headers]

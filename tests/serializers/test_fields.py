@@ -17,6 +17,9 @@ from livegate.serializers.hashids import encode
 
 User = get_user_model()
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 class CardSerializer(serializers.ModelSerializer):
     id = HashidField()

@@ -14,6 +14,9 @@ from livegate.permissions import anyone, is_owner, permission
 from livegate.permissions.requests import retrieval
 from livegate.serializers import PerUserSerializerMixin
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 class CardSerializer(PerUserSerializerMixin, serializers.ModelSerializer):
     class Meta:

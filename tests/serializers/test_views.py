@@ -11,6 +11,9 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 from livegate.serializers import HashidField, HashidLookupMixin
 from livegate.serializers.hashids import encode
 
+# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+pytestmark = pytest.mark.django_db
+
 
 class IsOwner(BasePermission):
     def has_object_permission(self, request, view, card):

@@ -1,0 +1,170 @@
+"""The demonstration in a real browser: a person edits, grants, revokes and deletes, and looks at five panes.
+
+With ``SCREENSHOTS`` set to a folder, what the person sees is kept there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import pytest
+import servers
+from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Locator, Page
+
+SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+PANES = ["amira", "ben", "cleo", "dev", "anonymous"]
+EVERYTHING = {"title", "status", "public", "notes", "salary", "owner", "board"}
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=servers.program("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")], ids="-".join)
+def page(request: pytest.FixtureRequest, browser: Browser, site: Any) -> Iterator[Page]:
+    """The front page at its beginning, on a laptop and a phone, light and dark; no error in the console at the end."""
+    size, scheme = request.param
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    urlopen(f"http://{site.address}/demo/reset/", data=b"").close()
+    page.goto(f"http://{site.address}/")
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest, page: Page) -> Callable[[str], None]:
+    """Keep a screenshot under a name, where they are wanted."""
+
+    def screenshot(name: str) -> None:
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{request.node.callspec.id}.png", full_page=True)
+
+    return screenshot
+
+
+def pane(page: Page, viewer: str) -> Locator:
+    return page.locator(f'.pane[data-viewer="{viewer}"]')
+
+
+def field(page: Page, viewer: str, name: str) -> Locator:
+    return pane(page, viewer).locator(f'[data-field="{name}"]')
+
+
+def expect_fields(page: Page, viewer: str, shown: set[str]) -> None:
+    """Exactly these fields are shown in the pane."""
+    for name in sorted(EVERYTHING):
+        absent = pane(page, viewer).locator(f'[data-field="{name}"][data-absent]')
+        expect(absent).to_have_count(0 if name in shown else 1)
+
+
+def frames(page: Page) -> dict[str, int]:
+    return {viewer: int(pane(page, viewer).locator("[data-frames]").inner_text()) for viewer in PANES}
+
+
+def test_a_person_edits_grants_revokes_and_deletes_and_each_pane_shows_its_own(page: Page, keep: Any) -> None:
+    public = {"title", "status", "public", "owner"}
+    for viewer, shown in [
+        ("amira", EVERYTHING),
+        ("ben", EVERYTHING),
+        ("cleo", EVERYTHING - {"salary"}),
+        ("dev", public),
+        ("anonymous", public),
+    ]:
+        expect_fields(page, viewer, shown)
+    expect(field(page, "amira", "owner")).to_contain_text("amira@northwind.example")
+    expect(field(page, "ben", "owner")).not_to_contain_text("amira@northwind.example")
+    keep("1-start")
+
+    before = frames(page)
+    page.locator("#edit-salary").fill("91000")
+    page.locator("#save").click()
+    for viewer in ("amira", "ben"):
+        expect(field(page, viewer, "salary")).to_have_text("91000")
+    keep("2-salary-changed")
+    page.locator("#edit-title").fill("Staff engineer")
+    page.locator("#save").click()
+    for viewer in PANES:
+        expect(field(page, viewer, "title")).to_have_text("Staff engineer")
+    told = {viewer: count - before[viewer] for viewer, count in frames(page).items()}
+    assert told == {"amira": 2, "ben": 2, "cleo": 1, "dev": 1, "anonymous": 1}
+
+    page.locator("#grant-view_salary").click()
+    expect(field(page, "cleo", "salary")).to_have_text("91000")
+    expect_fields(page, "cleo", EVERYTHING)
+    keep("3-granted")
+
+    page.locator("#edit-public").uncheck()
+    page.locator("#save").click()
+    for viewer in ("dev", "anonymous"):
+        expect(pane(page, viewer)).to_have_attribute("data-state", "nothing")
+    expect(field(page, "cleo", "public")).to_have_text("false")
+
+    page.locator("#grant-view_salary").click()
+    expect_fields(page, "cleo", EVERYTHING - {"salary"})
+    page.locator("#grant-view_card").click()
+    expect(pane(page, "cleo")).to_have_attribute("data-state", "nothing")
+    expect(pane(page, "cleo")).not_to_contain_text("Staff engineer")
+    keep("4-revoked")
+
+    page.locator("#grant-view_card").click()
+    expect(pane(page, "cleo")).to_have_attribute("data-state", "showing")
+
+    page.locator("#delete").click()
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "nothing")
+        expect(pane(page, viewer)).not_to_contain_text("Staff engineer")
+    keep("5-deleted")
+
+    notices = page.locator("#notices li")
+    expect(notices.first).to_contain_text('"delete"')
+    for text in notices.all_text_contents():
+        assert "Staff" not in text
+        assert "91000" not in text
+        assert "cleo" not in text
+
+
+def test_the_page_fits_its_width_and_is_used_by_keyboard(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+    order = ["edit-title", "edit-status", "save", "grant-view_card", "grant-view_salary", "delete", "reset"]
+    places = [reached.index(name) for name in order]
+    assert {"edit-notes", "edit-salary", "edit-public"} <= set(reached)
+    assert places[0] < places[2] < places[3] < places[5]
+
+
+def test_every_control_has_a_name_and_every_pane_a_heading_and_a_place_for_news(page: Page) -> None:
+    for control in page.locator("input:visible, select, textarea, button").all():
+        name = control.evaluate("element => (element.labels?.[0]?.innerText || element.innerText || '').trim()")
+        assert name, control.evaluate("element => element.outerHTML")
+    for viewer in PANES:
+        assert pane(page, viewer).get_by_role("heading").count() == 1
+        assert pane(page, viewer).locator("[aria-live=polite], [role=status]").count() == 1
+    assert page.locator("main").count() == 1
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") == "en"
