@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.utils.module_loading import import_string
+from guardian.backends import ObjectPermissionBackend
 from rest_framework import serializers
 from rest_framework.serializers import BaseSerializer
 
@@ -25,8 +27,8 @@ IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """The channel layer and the ``LIVEGATE`` dict."""
-    return [*channel_layer_problems(), *salt_problems(), *unknown_settings()]
+    """The channel layer, the authentication backends and the ``LIVEGATE`` dict."""
+    return [*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings()]
 
 
 @register(Tags.models)
@@ -65,6 +67,15 @@ def channel_layer_problems() -> Iterator[CheckMessage]:
             "The in-memory channel layer does not leave its process: saves elsewhere are not pushed.",
             hint="Outside of development, use channels_redis.pubsub.RedisPubSubChannelLayer.",
             id="livegate.W001",
+        )
+
+
+def backend_problems() -> Iterator[CheckMessage]:
+    if not any(issubclass(import_string(path), ObjectPermissionBackend) for path in settings.AUTHENTICATION_BACKENDS):
+        yield Warning(
+            "No authentication backend answers for object permissions: has_perm is False for all but superusers.",
+            hint="Add guardian.backends.ObjectPermissionBackend to AUTHENTICATION_BACKENDS.",
+            id="livegate.W002",
         )
 
 

@@ -65,7 +65,7 @@ def true_or_false(allows: Callable[[Any, Viewer, Model], bool]) -> Callable[[Any
             return answer
         if iscoroutine(answer):
             answer.close()
-        raise TypeError(f"{self!r} answered with a {type(answer).__name__}; a permission answers True or False.")
+        raise TypeError(f"{self!r} answered {type(answer).__name__}; a permission answers True or False.")
 
     return asked
 

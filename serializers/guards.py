@@ -25,7 +25,7 @@ class PerUserSerializerMixin:
     For DRF views and for push alike, at the root, nested, and in lists; the permission is asked for the instance
     that this serializer represents. A field that the viewer may not see is not read from the instance, is absent
     from the payload, and is read-only for them: what they send for it is ignored. On a create there is no
-    instance to ask about, and a guarded field can be written.
+    instance to ask about, and a guarded field can be written; in an update it can't be where nested or one of many.
 
     The viewer is the user of ``context["request"]``. A serializer with guards raises ImproperlyConfigured without
     one, and where a guard is for a field that does not exist: a misspelt guard would guard nothing.
@@ -81,11 +81,19 @@ class PerUserSerializerMixin:
 
     @property
     def _writable_fields(self) -> Iterable[Field[Any, Any, Any, Any]]:
-        instance = getattr(self, "instance", None)
-        hidden = self.hidden_fields(instance) if isinstance(instance, Model) else frozenset()
+        hidden = self.unwritable_fields()
         for field in super()._writable_fields:  # type: ignore[misc]
             if field.field_name not in hidden:
                 yield field
+
+    def unwritable_fields(self) -> frozenset[str]:
+        """The hidden fields of the instance that is written. Where that is not known (nested, or one of many), all
+        guarded ones, unless everything is being created."""
+        instance: Any = getattr(self, "instance", None)
+        if isinstance(instance, Model):
+            return self.hidden_fields(instance)
+        creates = self.root.instance is None  # type: ignore[attr-defined]
+        return frozenset() if creates else frozenset(guards_of(type(self)))
 
 
 def guards_of(serializer: object) -> Mapping[str, Permission]:

@@ -60,6 +60,12 @@ def test_no_channel_layer(settings):
     assert ids(check_settings()) == ["livegate.E001"]
 
 
+def test_no_backend_for_object_permissions(settings):
+    settings.DEBUG, settings.AUTHENTICATION_BACKENDS = True, ["django.contrib.auth.backends.ModelBackend"]
+
+    assert ids(check_settings()) == ["livegate.W002"]
+
+
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
