@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.serializers import BaseSerializer
 
 from ..serializers.guards import PerUserSerializerMixin, guards_of
+from ..serializers.hashids import MAX_LENGTH
 from ..serializers.settings import DEFAULTS, setting
 from .changes import tracker_names
 from .models import PushModelMixin
@@ -28,7 +29,7 @@ IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
     """The channel layer, the authentication backends and the ``LIVEGATE`` dict."""
-    return [*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings()]
+    return [*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings(), *bad_numbers()]
 
 
 @register(Tags.models)
@@ -101,6 +102,25 @@ def unknown_settings() -> Iterator[CheckMessage]:
             f'LIVEGATE["{name}"] is no setting of livegate.',
             hint=f"Known are {', '.join(sorted(DEFAULTS))}.",
             id="livegate.E004",
+        )
+
+
+def bad_numbers() -> Iterator[CheckMessage]:
+    for name, default in DEFAULTS.items():
+        if isinstance(default, int | float):
+            value = setting(name)
+            kind = int if isinstance(default, int) else int | float
+            if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
+                yield Error(
+                    f'LIVEGATE["{name}"] is {value!r}, and must be a number above 0.',
+                    hint=f"The default is {default}.",
+                    id="livegate.E010",
+                )
+    if isinstance(setting("HASHID_MIN_LENGTH"), int) and setting("HASHID_MIN_LENGTH") > MAX_LENGTH:
+        yield Error(
+            f'LIVEGATE["HASHID_MIN_LENGTH"] is above {MAX_LENGTH}, so that no hashid would be read.',
+            hint=f"The default is {DEFAULTS['HASHID_MIN_LENGTH']}.",
+            id="livegate.E010",
         )
 
 

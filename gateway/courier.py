@@ -97,25 +97,22 @@ class Courier:
         by_group: dict[str, list[Notice]] = {}
         for notice in notices:
             by_group.setdefault(notice.group, []).append(notice)
-        for group, together in by_group.items():
-            for start in range(0, len(together), MESSAGE_SIZE):
-                await send(group, together[start : start + MESSAGE_SIZE])
+        await asyncio.gather(*(send(group, together) for group, together in by_group.items()))
 
 
 async def send(group: str, notices: list[Notice]) -> None:
+    """Send notices to their group, within ``SEND_TIMEOUT``; what can't be sent is logged."""
+    left = list(notices)
     try:
         layer = get_channel_layer()
         if layer is None:
             raise LookupError("CHANNEL_LAYERS has no default")
         async with asyncio.timeout(setting("SEND_TIMEOUT")):
-            await layer.group_send(group, pack(notices))
+            while left:
+                await layer.group_send(group, pack(left[:MESSAGE_SIZE]))
+                del left[:MESSAGE_SIZE]
     except Exception as error:
-        report(
-            "notices_unsent",
-            f"{len(notices)} notices could not be sent to {group}.",
-            error,
-            count=len(notices),
-        )
+        report("notices_unsent", f"{len(left)} notices could not be sent to {group}.", error, count=len(left))
 
 
 def wake(loop: asyncio.AbstractEventLoop, callback: object) -> bool:

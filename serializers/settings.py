@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "MAX_FRAME_BYTES": 16_384,
     # How many objects one socket may be subscribed to.
     "MAX_SUBSCRIPTIONS": 1_000,
-    # How long the channel layer may take to accept notices before that is given up and logged, in seconds.
+    # How long the channel layer may take for the notices of one group before it is given up and logged, in seconds.
     "SEND_TIMEOUT": 5.0,
 }
 

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Async tests run threads, which see only what was committed: no transaction around the test."""
+    """Async tests run threads, which see only what was committed: no transaction around the test. And whoever loads
+    the demonstration does so in the database of the tests, which pytest-django makes for tests that are marked."""
     for item in items:
-        if asyncio.iscoroutinefunction(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.django_db(transaction=True))
+        is_async = asyncio.iscoroutinefunction(getattr(item, "obj", None))
+        if is_async or ("demo" in item.fixturenames and item.get_closest_marker("django_db") is None):
+            item.add_marker(pytest.mark.django_db(transaction=is_async), append=False)
 
 
 @pytest.fixture
-def demo(request: pytest.FixtureRequest) -> SimpleNamespace:
+def demo() -> SimpleNamespace:
     """The demonstration, loaded: ``demo.card``, ``demo.amira`` (its owner), ``demo.ben`` (may see the salary),
     ``demo.cleo`` (a colleague), ``demo.dev`` (of another organization), ``demo.admin`` (a superuser),
     ``demo.nobody`` (anonymous)."""
-    is_async = asyncio.iscoroutinefunction(request.function)
-    request.getfixturevalue("transactional_db" if is_async else "db")
     load()
     users = {user.username: user for user in get_user_model().objects.exclude(username="AnonymousUser")}
     return SimpleNamespace(card=Card.objects.get(), nobody=AnonymousUser(), **users)

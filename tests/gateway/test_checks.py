@@ -72,6 +72,12 @@ def test_no_backend_for_object_permissions(settings):
         ({"HASHID_SALT": ""}, "livegate.E002"),
         ({"HASHID_SALT": "the secret"}, "livegate.E003"),
         ({"HASHID_SALT": "s", "HASH_SALT": "s"}, "livegate.E004"),
+        ({"HASHID_SALT": "s", "BATCH_SIZE": 0}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "NOTICE_GROUPS": "2"}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "NOTICE_GROUPS": 1.5}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "MAX_FRAME_BYTES": True}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "SEND_TIMEOUT": None}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "HASHID_MIN_LENGTH": 65}, "livegate.E010"),
     ],
 )
 def test_the_livegate_dict(settings, changed, found):

@@ -211,6 +211,35 @@ def test_a_guarded_field_can_be_written_on_a_create(demo, context):
     assert serializer.data == {"title": "New"}  # it is not hers
 
 
+class PageSerializer(serializers.Serializer):
+    card = CardSerializer()
+
+
+@pytest.mark.parametrize("who", ["amira", "cleo"])
+def test_in_an_update_no_guarded_field_can_be_written_where_the_instance_is_not_known(demo, context, who):
+    sent, shared = {"title": "New", "salary": 1}, {"context": context(getattr(demo, who))}
+
+    nested = PageSerializer(object(), data={"card": sent}, **shared)
+    many = CardSerializer([demo.card], data=[sent], many=True, **shared)
+
+    assert nested.is_valid()
+    assert nested.validated_data == {"card": {"title": "New"}}
+    assert many.is_valid()
+    assert many.validated_data == [{"title": "New"}]
+
+
+def test_in_a_create_guarded_fields_can_be_written_nested_and_one_of_many(demo, context):
+    sent, shared = {"title": "New", "salary": 1}, {"context": context(demo.cleo)}
+
+    nested = PageSerializer(data={"card": sent}, **shared)
+    many = CardSerializer(data=[sent], many=True, **shared)
+
+    assert nested.is_valid()
+    assert nested.validated_data == {"card": sent}
+    assert many.is_valid()
+    assert many.validated_data == [sent]
+
+
 # Mistakes
 
 
