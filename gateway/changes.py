@@ -58,7 +58,9 @@ def tracked_change(instance: Model, update_fields: Collection[str] | None) -> bo
 
 def tracker_names(model: type[Model]) -> list[str]:
     """The attributes under which a model has FieldTrackers."""
-    return [name for name in dir(model) if isinstance(getattr(model, name, None), FieldTracker)]
+    return sorted(
+        {name for base in model.__mro__ for name, held in vars(base).items() if isinstance(held, FieldTracker)}
+    )
 
 
 def written(instance: Model, field: str, update_fields: Collection[str] | None) -> bool:

@@ -34,7 +34,7 @@ class Courier:
 
     def start_over(self) -> None:
         """Forget everything. In a forked child the threads are missing, and what waits is the parent's to send."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or finalizer may post in the middle of a post
         self._waiting: dict[Notice, None] = {}
         self._hub_loops: list[asyncio.AbstractEventLoop] = []
         self._own_loop: asyncio.AbstractEventLoop | None = None

@@ -188,7 +188,8 @@ class Hub:
             else:
                 pause = FIRST_PAUSE
                 for socket, items in batch.items():
-                    self._spawn(self._deliver(socket, [(item, decisions[item.pair]) for item in items]))
+                    decided = [(item, decisions[item.pair]) for item in items]
+                    socket.delivery = self._spawn(self._deliver(socket, decided))
 
     def _take(self) -> dict[Socket, list[Subscription]]:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
@@ -242,10 +243,11 @@ class Hub:
             self._ready[socket] = None
             self._work.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
@@ -261,8 +263,10 @@ def enter(socket: Socket) -> Hub:
 
 
 async def leave(socket: Socket, hub: Hub) -> None:
-    """Take the socket out of its hub; with the last one the hub stops."""
+    """Take the socket out of its hub, which stops with the last one; nothing is sent to it any more."""
     hub.drop(socket)
+    if socket.delivery is not None:
+        socket.delivery.cancel()
     loop = asyncio.get_running_loop()
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]

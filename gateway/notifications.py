@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Model
 
@@ -42,7 +42,7 @@ def notify(*instances: Model) -> None:
 
 async def anotify(*instances: Model) -> None:
     """``notify`` from async code."""
-    await sync_to_async(notify)(*instances)
+    await database_sync_to_async(notify)(*instances)
 
 
 def announce(kind: Kind, instances: Iterable[Model], on_commit: Callable[[], Any] | None = None) -> None:

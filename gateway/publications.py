@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -120,6 +121,7 @@ def relatives(model: type[Model]) -> Iterator[Publication]:
             yield publication
 
 
+@cache
 def lineage(model: type[Model]) -> set[type[Model] | None]:
     return {
         model._meta.concrete_model,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from . import frames
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Awaitable, Callable
 
     from ..permissions.viewers import Viewer
@@ -30,6 +31,7 @@ class Socket:
         self.subscriptions: dict[Key, Subscription] = {}
         self.dirty: dict[Subscription, None] = {}
         self.busy = False
+        self.delivery: Task[None] | None = None  # of the last views that were made for it
         self.unanswered = 0  # requests
 
 

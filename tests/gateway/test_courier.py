@@ -178,7 +178,7 @@ if sys.argv[1] == "fork":
 @pytest.mark.parametrize("how", ["straight", "fork"])
 def test_a_process_that_ends_at_once_has_sent_its_notices_before(how):
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, how],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT, how],  # Python 3.12 warns of every fork
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "lab.settings", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

@@ -308,6 +308,22 @@ async def test_a_connection_that_breaks_while_it_is_sent_to_is_forgotten_and_oth
     await whole.nothing()
 
 
+async def test_a_socket_that_ends_while_it_is_sent_to_leaves_no_task(demo, connect):
+    stalled, reading = await connect(demo.ben), await connect(demo.cleo)
+    for client in (stalled, reading):
+        await client.subscribe(demo.card)
+    stalled.reading.clear()
+    await rename(demo.card, "Heard")
+    await reading.receive()
+    [delivery] = [socket.delivery for socket in the_hub().sockets if socket.busy]
+
+    stalled.task.cancel()  # the server gives up on it
+    await asyncio.wait([stalled.task])
+
+    await until(delivery.done)
+    assert delivery.cancelled()
+
+
 async def test_a_socket_that_closes_while_it_is_evaluated_is_let_go(demo, connect, gate):
     leaving, staying = await connect(demo.ben), await connect(demo.cleo)
     for client in (leaving, staying):
