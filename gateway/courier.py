@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The most notices in one message.
 MESSAGE_SIZE = 500
+# Seconds between the first notice and the hop. The callbacks of one commit come within microseconds of one another.
+COLLECTING = 0.001
 
 
 class Courier:
@@ -39,6 +41,7 @@ class Courier:
         self._hub_loops: list[asyncio.AbstractEventLoop] = []
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._own_thread: threading.Thread | None = None
+        self._collecting: set[asyncio.AbstractEventLoop] = set()  # loops that are about to send
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(self, notices: Iterable[Notice]) -> None:
@@ -59,6 +62,7 @@ class Courier:
         """The hub on this loop has stopped. What is still waiting is sent from elsewhere."""
         with self._lock:
             self._hub_loops.remove(loop)
+            self._collecting.discard(loop)
         if self._waiting:
             self.post(())
 
@@ -81,8 +85,10 @@ class Courier:
         return self._own_loop
 
     def _start_sending(self) -> None:
-        if self._waiting:
-            task = asyncio.get_running_loop().create_task(self._send_waiting())
+        loop = asyncio.get_running_loop()
+        if self._waiting and loop not in self._collecting:
+            self._collecting.add(loop)
+            task = loop.create_task(self._send_soon())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -90,6 +96,11 @@ class Courier:
         await self._send_waiting()
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(task for task in self._tasks if task.get_loop() is loop))
+
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(COLLECTING)
+        self._collecting.discard(asyncio.get_running_loop())
+        await self._send_waiting()
 
     async def _send_waiting(self) -> None:
         with self._lock:

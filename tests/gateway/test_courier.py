@@ -69,6 +69,17 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
     assert layer.sent == [("livegate.notices.0", [notice(1), notice(2), notice(3)])]
 
 
+def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
+    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
+
+    for number in range(50):  # as the callbacks of a commit do, one after the other
+        courier.post([notice(number)])
+    courier.close()
+
+    [(_, notices)] = layer.sent
+    assert len(notices) == 50
+
+
 def test_nobody_waits_for_a_channel_layer_that_does_not_answer(courier, layer):
     layer.gate.clear()
 
