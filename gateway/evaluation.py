@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
+from django.db.models import prefetch_related_objects
 
 from ..permissions.requests import retrieval
+from ..permissions.rights import Rights
+from ..permissions.rules import relations_on
 from ..permissions.viewers import Viewer, refresh
 from ..serializers.encoding import encode, etag
 from ..serializers.hashids import InvalidHashid, decode
@@ -45,6 +48,8 @@ class View:
     etag: str
 
 
+# The primary keys that are asked for, each with the hashid that stands for it.
+Wanted = dict["Publication", dict[Any, str]]
 # The decision about a pair: what to show, or None where there is nothing to see.
 Decision = View | None
 # What one viewer is about to be shown: who they are now, and an instance of their own.
@@ -70,9 +75,10 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
 
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
+    wanted = keys_of(pairs)
     with snapshot(pairs):
-        instances = fetch(pairs)
-        viewers = refresh(pair.viewer for pair in pairs)
+        instances = fetch(wanted)
+        viewers = renew(pairs, wanted)
         admissions = ask(pairs, instances, viewers)
         return show(pairs, admissions)
 
@@ -85,18 +91,44 @@ def decide_alone(pair: Pair) -> Decision:
         return None
 
 
-def fetch(pairs: list[Pair]) -> dict[tuple[Publication, str], Model]:
-    """The instances that exist, by publication and hashid; one query for each publication."""
-    wanted: dict[Publication, dict[object, str]] = {}
+def keys_of(pairs: list[Pair]) -> Wanted:
+    """The primary keys that the hashids stand for; one that stands for nothing has none, as if its row were gone."""
+    wanted: Wanted = {}
     for pair in pairs:
         keys = wanted.setdefault(pair.publication, {})
-        with suppress(InvalidHashid):  # which is nobody's, as the key of a row that does not exist
+        with suppress(InvalidHashid):
             keys[decode(pair.publication.model, pair.hashid)] = pair.hashid
-    return {
-        (publication, keys[instance.pk]): instance
-        for publication, keys in wanted.items()
-        for instance in publication.queryset.filter(pk__in=list(keys))
-    }
+    return wanted
+
+
+def fetch(wanted: Wanted) -> dict[tuple[Publication, str], Model]:
+    """The instances that exist, by publication and hashid; one query for each publication, and one for each relation
+    that its permission follows."""
+    instances: dict[tuple[Publication, str], Model] = {}
+    for publication, keys in wanted.items():
+        found = list(publication.queryset.filter(pk__in=list(keys)))
+        prefetch(found, publication.model, publication.permission.reads)
+        instances |= {(publication, keys[instance.pk]): instance for instance in found}
+    return instances
+
+
+def renew(pairs: list[Pair], wanted: Wanted) -> dict[Viewer, Viewer]:
+    """The viewers as they are now, with their rights on the objects, read after the content: one query for all
+    viewers, and three for each publication, also for objects that are not there."""
+    viewers = refresh(pair.viewer for pair in pairs)
+    users = [viewer.user for viewer in viewers.values()]
+    known = [user for user in users if user.is_authenticated]
+    for publication in wanted:
+        prefetch(known, get_user_model(), publication.permission.reads_of_user)
+    rights = Rights(users)
+    for publication, keys in wanted.items():
+        rights.read(publication.model, keys)
+    return viewers
+
+
+def prefetch(instances: list[Any], model: type[Model], paths: Iterable[str]) -> None:
+    relations = {relations_on(model, path) for path in paths} - {""}
+    prefetch_related_objects(instances, *sorted(relations))
 
 
 def ask(

@@ -11,6 +11,7 @@ from board.models import Card
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
 from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Document, Note, Page
@@ -373,3 +374,24 @@ def test_on_postgresql_the_snapshot_is_repeatable_read_and_leaves_no_trace(demo,
     assert see(demo.card, demo.amira)
     assert levels == (["repeatable read"] if connection.vendor == "postgresql" else [])
     assert not connection.in_atomic_block
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_event_costs_the_same_few_queries_for_one_viewer_and_for_many(demo, viewer):
+    publication = find("board.Card")
+    people = [User.objects.create(username=f"viewer {number}") for number in range(50)]
+    for person in people:
+        assign_perm("view_card", person, demo.card)
+
+    def queries(users, hashid):
+        pairs = [Pair(viewer(user), publication, hashid) for user in users]
+        with CaptureQueriesContext(connection) as asked:
+            evaluate(pairs)
+        # SQLite's BEGIN and COMMIT are counted by Django, PostgreSQL's are not.
+        return [query["sql"] for query in asked if query["sql"] not in ("BEGIN", "BEGIN IMMEDIATE", "COMMIT")]
+
+    Card.objects.update(public=True)
+    assert len(queries(people[:1], demo.card.hashid)) == len(queries(people, demo.card.hashid)) <= 7
+
+    gone = Card(pk=77_777).hashid
+    assert len(queries(people, gone)) == len(queries(people, demo.card.hashid))

@@ -4,6 +4,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from model_utils import FieldTracker
 
 from livegate.gateway.models import PushModelMixin
@@ -83,6 +84,18 @@ class Slug(models.Model):
     """Has a text for a key, which no hashid stands for."""
 
     slug = models.SlugField(primary_key=True)
+
+
+class DirectlyGranted(models.Model):
+    """Has permission tables of its own, with a foreign key, rather than guardian's generic ones."""
+
+
+class DirectUserPermission(UserObjectPermissionBase):
+    content_object = models.ForeignKey(DirectlyGranted, on_delete=models.CASCADE)
+
+
+class DirectGroupPermission(GroupObjectPermissionBase):
+    content_object = models.ForeignKey(DirectlyGranted, on_delete=models.CASCADE)
 
 
 class Unpublished(PushModelMixin, models.Model):

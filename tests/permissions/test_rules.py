@@ -29,11 +29,11 @@ from livegate.permissions import (
     permission,
     same_tenant,
 )
-from livegate.permissions.rules import Rule
+from livegate.permissions.rules import Rule, relations_on
 
 User = get_user_model()
 
-# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
+
 pytestmark = pytest.mark.django_db
 
 
@@ -421,3 +421,30 @@ def test_only_permissions_combine_with_permissions(combine, other):
         combine(anyone, other)
     with pytest.raises(TypeError, match="unsupported operand"):
         combine(other, anyone)
+
+
+def test_a_permission_says_which_paths_it_reads_also_when_it_is_combined():
+    combined = ~is_owner("board__owner") & (same_tenant("board__organization", "memberships__organization") | anyone)
+
+    assert combined.reads == {"board__owner", "board__organization"}
+    assert combined.reads_of_user == {"memberships__organization"}
+    assert (~combined).reads_of_user == {"memberships__organization"}
+    assert has_perm("view_card").reads == has_perm("view_card").reads_of_user == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "fetched"),
+    [
+        (Card, "owner", ""),
+        (Card, "board__owner", "board"),
+        (Card, "board__organization", "board"),
+        (Card, "board__organization__memberships", "board__organization__memberships"),
+        (Card, "title", ""),
+        (Card, "hashid", ""),
+        (Page, "editors", "editors"),
+        (get_user_model(), "memberships__organization", "memberships"),
+        (get_user_model(), "no_such__thing", ""),
+    ],
+)
+def test_what_has_to_be_fetched_for_a_path_is_all_but_the_target_of_a_last_foreign_key(model, path, fetched):
+    assert relations_on(model, path) == fetched
