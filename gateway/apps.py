@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -15,6 +17,8 @@ class LivegateConfig(AppConfig):
         from . import checks  # noqa: F401  (the checks register themselves)
         from .changes import watch_published
         from .models import PushModelMixin
+        from .publications import watchers
 
         autodiscover_modules("publications")
         watch_published(gives_own_notice=PushModelMixin)
+        watchers.append(partial(watch_published, gives_own_notice=PushModelMixin))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from django.db.models import Model
     from model_utils.tracker import FieldInstanceTracker
 
-# On an instance: a save of it was begun and has not been seen to commit. What it has in memory says nothing about
-# what the database has, so its next save counts whatever a tracker says.
+# On an instance: the last save that was begun and has not been seen to commit. What the instance has in memory says
+# nothing about what the database has, so its next save counts whatever a tracker says.
 UNSETTLED = "_livegate_unsettled"
 # On an instance, during its save: the watched values that the database had before.
 BEFORE = "_livegate_before"
@@ -33,17 +33,20 @@ def saving(instance: Model, update_fields: Collection[str] | None) -> Iterator[N
     unsettled from the beginning of a save until its commit, and the save of an unsettled instance counts.
     """
     created = instance._state.adding
-    unsettled = vars(instance).get(UNSETTLED, False)
-    setattr(instance, UNSETTLED, True)
+    doubt = vars(instance).get(UNSETTLED)
+    begun = object()
+    setattr(instance, UNSETTLED, begun)
     yield
-    if created or unsettled or tracked_change(instance, update_fields):
-        announce("create" if created else "update", [instance], on_commit=lambda: settle(instance))
+
+    def settle() -> None:
+        # A later save may have been begun, and undone, meanwhile; one that wrote a few fields says nothing of others.
+        if vars(instance).get(UNSETTLED) is begun and (doubt is None or update_fields is None):
+            setattr(instance, UNSETTLED, None)
+
+    if created or doubt is not None or tracked_change(instance, update_fields):
+        announce("create" if created else "update", [instance], settle=settle)
     else:
-        settle(instance)
-
-
-def settle(instance: Model) -> None:
-    setattr(instance, UNSETTLED, False)
+        settle()
 
 
 def tracked_change(instance: Model, update_fields: Collection[str] | None) -> bool:
@@ -129,8 +132,8 @@ def after_fixture(sender: type[Model], instance: Model, raw: bool, **_: Any) -> 
         announce("update", [instance])
 
 
-def after_delete(sender: type[Model], instance: Model, **_: Any) -> None:
-    announce("delete", [instance])
+def after_delete(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+    announce("delete", [instance], using=using)  # the instance may have been read from a replica
 
 
 def watched_fields(model: type[Model]) -> list[str] | None:

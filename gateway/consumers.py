@@ -41,7 +41,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
-        self.socket = Socket(Viewer.of_scope(self.scope), self.send)
+        self.socket = Socket(Viewer.of_scope(self.scope), self.send, self.close)
         self.hub, self.entered = enter(self.socket), True
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)

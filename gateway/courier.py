@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from channels.layers import get_channel_layer
 
@@ -79,9 +80,10 @@ class Courier:
 
     def _loop_of_own(self) -> asyncio.AbstractEventLoop:
         if self._own_loop is None:
-            self._own_loop = asyncio.new_event_loop()
-            self._own_thread = threading.Thread(target=self._own_loop.run_forever, name="livegate-courier", daemon=True)
-            self._own_thread.start()
+            loop = CourierLoop()
+            thread = threading.Thread(target=loop.run_forever, name="livegate-courier", daemon=True)
+            thread.start()
+            self._own_loop, self._own_thread = loop, thread
         return self._own_loop
 
     def _start_sending(self) -> None:
@@ -108,7 +110,23 @@ class Courier:
         by_group: dict[str, list[Notice]] = {}
         for notice in notices:
             by_group.setdefault(notice.group, []).append(notice)
-        await asyncio.gather(*(send(group, together) for group, together in by_group.items()))
+        try:
+            await asyncio.gather(*(send(group, together) for group, together in by_group.items()))
+        except asyncio.CancelledError:  # this loop is ending; what it may not have sent is sent from our own
+            with self._lock:
+                self._waiting.update(dict.fromkeys(notices))
+                wake(self._loop_of_own(), self._start_sending)
+            raise
+
+
+class CourierLoop(asyncio.SelectorEventLoop):
+    """An event loop that looks up host names in its own thread.
+
+    Others do that in a pool of threads, which Python has closed by the time that a process sends its last notices.
+    """
+
+    async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
+        return socket.getaddrinfo(host, port, **hints)
 
 
 async def send(group: str, notices: list[Notice]) -> None:

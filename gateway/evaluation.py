@@ -6,14 +6,15 @@ anew, in one consistent read of the database.
 
 from __future__ import annotations
 
-import copy
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
-from django.db.models import prefetch_related_objects
+from django.db.models import Model, prefetch_related_objects
 
 from ..permissions.requests import retrieval
 from ..permissions.rights import Rights
@@ -25,9 +26,9 @@ from .logs import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextvars import Context
 
-    from django.db.models import Model
-
+    from ..permissions.rules import Permission
     from .publications import Publication
 
 
@@ -52,8 +53,15 @@ class View:
 Wanted = dict["Publication", dict[Any, str]]
 # The decision about a pair: what to show, or None where there is nothing to see.
 Decision = View | None
-# What one viewer is about to be shown: who they are now, and an instance of their own.
-Admission = tuple[Viewer, "Model"]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What one viewer is about to be shown: who they are now, and an instance and a context of their own."""
+
+    viewer: Viewer
+    instance: Model
+    context: Context
 
 
 class Interrupted(Exception):
@@ -65,22 +73,43 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
 
     A plain function: needs no socket and no event loop. Reads the database in one consistent snapshot. An error
     while deciding about one pair decides that one (nothing to see), is logged as ``viewer_denied``, and touches no
-    other. Raises what the database raises when it can't be read at all; nothing is decided then.
+    other. Pairs of a publication that can't be read at all are left out, undecided, and it is logged as
+    ``evaluation_failed``; where none can be read, what the database raised is raised.
     """
     batch = list(dict.fromkeys(pairs))
     try:
         return decide(batch)
     except Interrupted:
         return {pair: decide_alone(pair) for pair in batch}
+    except Exception:
+        if len({pair.publication for pair in batch}) == 1:
+            raise
+        return decide_apart(batch)
 
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     wanted = keys_of(pairs)
-    with snapshot(pairs):
-        instances = fetch(wanted)
+    databases = {publication: publication.queryset.db for publication in wanted}
+    with snapshot([*databases.values(), router.db_for_read(get_user_model())]):
+        instances = fetch(wanted, databases)
         viewers = renew(pairs, wanted)
         admissions = ask(pairs, instances, viewers)
         return show(pairs, admissions)
+
+
+def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
+    """Each publication for itself, because something of one of them fails for all."""
+    decisions: dict[Pair, Decision] = {}
+    failure: Exception | None = None
+    for publication in dict.fromkeys(pair.publication for pair in pairs):
+        try:
+            decisions |= evaluate([pair for pair in pairs if pair.publication is publication])
+        except Exception as error:
+            failure = error
+            report("evaluation_failed", f"No {publication.label} could be read.", error, model=publication.label)
+    if failure is not None and not decisions:
+        raise failure
+    return decisions
 
 
 def decide_alone(pair: Pair) -> Decision:
@@ -101,12 +130,12 @@ def keys_of(pairs: list[Pair]) -> Wanted:
     return wanted
 
 
-def fetch(wanted: Wanted) -> dict[tuple[Publication, str], Model]:
+def fetch(wanted: Wanted, databases: dict[Publication, str]) -> dict[tuple[Publication, str], Model]:
     """The instances that exist, by publication and hashid; one query for each publication, and one for each relation
     that its permission follows."""
     instances: dict[tuple[Publication, str], Model] = {}
     for publication, keys in wanted.items():
-        found = list(publication.queryset.filter(pk__in=list(keys)))
+        found = list(publication.queryset.using(databases[publication]).filter(pk__in=list(keys)))
         prefetch(found, publication.model, publication.permission.reads)
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
@@ -134,8 +163,8 @@ def prefetch(instances: list[Any], model: type[Model], paths: Iterable[str]) -> 
 def ask(
     pairs: list[Pair], instances: dict[tuple[Publication, str], Model], viewers: dict[Viewer, Viewer]
 ) -> dict[Pair, Admission]:
-    """The pairs whose viewer may see the object, each with an instance of its own: what a permission or a serializer
-    remembers on an instance reaches no other viewer."""
+    """The pairs whose viewer may see the object. Each has an instance and a context of its own: what a permission or a
+    serializer remembers on the instance, or sets in a context variable, reaches no other viewer."""
     admissions: dict[Pair, Admission] = {}
     for pair in pairs:
         instance = instances.get((pair.publication, pair.hashid))
@@ -143,19 +172,45 @@ def ask(
         if instance is None or viewer is None:
             continue
         with denying(pair):
-            own = copy.deepcopy(instance)
-            with viewer.locale():
-                if pair.publication.permission.allows(viewer, own):
-                    admissions[pair] = viewer, own
+            admission = Admission(viewer, own_copy(instance), copy_context())
+            if admission.context.run(allows, pair.publication.permission, viewer, admission.instance):
+                admissions[pair] = admission
     return admissions
+
+
+def allows(permission: Permission, viewer: Viewer, instance: Model) -> bool:
+    with viewer.locale():
+        return permission.allows(viewer, instance)
+
+
+def own_copy(instance: Model) -> Model:
+    """A copy that shares nothing with the instance, related instances that were fetched with it included."""
+    memo: dict[int, Any] = {}
+    copied: Model = deepcopy(instance, memo)
+    pending, seen = [(instance, copied)], set()
+    while pending:
+        original, twin = pending.pop()
+        if id(original) in seen:
+            continue
+        seen.add(id(original))
+        # Copied querysets have forgotten what they had fetched.
+        for name, fetched in vars(original).get("_prefetched_objects_cache", {}).items():
+            forgetful = vars(twin)["_prefetched_objects_cache"][name]
+            forgetful._result_cache = deepcopy(fetched._result_cache, memo)
+            forgetful._prefetch_done = True
+            pending += zip(fetched._result_cache, forgetful._result_cache, strict=True)
+        for name, related in original._state.fields_cache.items():
+            if isinstance(related, Model):
+                pending.append((related, twin._state.fields_cache[name]))
+    return copied
 
 
 def show(pairs: list[Pair], admissions: dict[Pair, Admission]) -> dict[Pair, Decision]:
     """The view of each pair that was admitted; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
-    for pair, (viewer, instance) in admissions.items():
+    for pair, admission in admissions.items():
         with denying(pair):
-            decisions[pair] = serialize(pair.publication, viewer, instance)
+            decisions[pair] = admission.context.run(serialize, pair.publication, admission.viewer, admission.instance)
     return decisions
 
 
@@ -170,12 +225,12 @@ def serialize(publication: Publication, viewer: Viewer, instance: Model) -> View
 
 @contextmanager
 def denying(pair: Pair) -> Iterator[None]:
-    """Within it, an error leaves the pair with nothing to see."""
+    """Within it, an error leaves the pair with nothing to see; also one that is meant to end a task or a process."""
     try:
         yield
     except DatabaseError as error:
         raise Interrupted from error
-    except Exception as error:
+    except BaseException as error:
         deny(pair, error)
 
 
@@ -189,16 +244,15 @@ def deny(pair: Pair, error: BaseException) -> None:
 
 
 @contextmanager
-def snapshot(pairs: list[Pair]) -> Iterator[None]:
-    """Within it, every read sees the databases as they were at one moment.
+def snapshot(databases: Iterable[str]) -> Iterator[None]:
+    """Within it, every read sees these databases as they were at one moment.
 
-    One transaction for each database that the pairs and their users are read from: REPEATABLE READ on PostgreSQL,
-    where a transaction would otherwise see each commit of others; on SQLite every transaction is a snapshot. Inside
-    a transaction that is already open, that one's view of the database holds.
+    One transaction for each: REPEATABLE READ on PostgreSQL, where a transaction would otherwise see each commit of
+    others; on SQLite every transaction is a snapshot. Inside a transaction that is already open, that one's view of
+    the database holds.
     """
-    models = [*(pair.publication.model for pair in pairs), get_user_model()]
     with ExitStack() as transactions:
-        for alias in dict.fromkeys(router.db_for_read(model) for model in models):
+        for alias in dict.fromkeys(databases):
             connection = connections[alias]
             if not connection.in_atomic_block:
                 transactions.enter_context(transaction.atomic(using=alias))

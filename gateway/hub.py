@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 VIEW_LIFETIME = 1.0
 # Seconds between two echoes, until one is heard.
 ECHO_INTERVAL = 0.2
+# The WebSocket close code for an error of the server's (RFC 6455, 7.4.1).
+INTERNAL_ERROR = 1011
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -121,16 +124,17 @@ class Hub:
         if layer is None:
             raise LookupError("CHANNEL_LAYERS has no default")
         channel = await layer.new_channel()
-        for group in group_names():
-            await layer.group_add(group, channel)
-        self._unheard = {uuid4().hex: group for group in group_names()}
+        groups = group_names()
         try:
+            await join(layer, groups, channel)
+            self._unheard = {uuid4().hex: group for group in groups}
             async with asyncio.TaskGroup() as together:
                 together.create_task(self._echo(layer))
                 together.create_task(self._receive(layer, channel))
         finally:
-            for group in group_names():
-                await layer.group_discard(group, channel)
+            for group in groups:
+                with contextlib.suppress(Exception):
+                    await layer.group_discard(group, channel)
 
     async def _echo(self, layer: Any) -> None:
         """Call into every group until it is heard: that a group was joined is not certain before (on Redis, the
@@ -164,6 +168,8 @@ class Hub:
 
     def _mark(self, subscription: Subscription) -> None:
         socket = subscription.socket
+        if not subscription.is_current:
+            return
         socket.dirty[subscription] = None
         if not socket.busy:
             self._ready[socket] = None
@@ -185,11 +191,14 @@ class Hub:
                     self._put_back(socket, items)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                pause = FIRST_PAUSE
-                for socket, items in batch.items():
-                    decided = [(item, decisions[item.pair]) for item in items]
-                    socket.delivery = self._spawn(self._deliver(socket, decided))
+                continue
+            undecided = [item for items in batch.values() for item in items if item.pair not in decisions]
+            for item in undecided:  # nobody waits for a publication that can't be read; it is tried again by itself
+                self._loop.call_later(pause, self._mark, item)
+            pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
+            for socket, items in batch.items():
+                decided = [(item, decisions[item.pair]) for item in items if item.pair in decisions]
+                socket.delivery = self._spawn(self._deliver(socket, decided))
 
     def _take(self) -> dict[Socket, list[Subscription]]:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
@@ -216,35 +225,43 @@ class Hub:
 
     async def _deliver(self, socket: Socket, decided: list[tuple[Subscription, Decision]]) -> None:
         """Send one socket what was decided, in a task of its own: a client that reads slowly delays nobody else."""
+        try:
+            await self._send_views(socket, decided)
+        except Exception as error:  # what would leave the client waiting without a word
+            if not isinstance(error, OSError):  # as it is when the connection is gone
+                report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
+            self.drop(socket)
+            with contextlib.suppress(Exception):
+                await socket.close(INTERNAL_ERROR)
+
+    async def _send_views(self, socket: Socket, decided: list[tuple[Subscription, Decision]]) -> None:
         expires = self._loop.time() + VIEW_LIFETIME
         for position, (subscription, decision) in enumerate(decided):
             if position and self._loop.time() > expires:
                 self._put_back(socket, [item for item, _ in decided[position:]])
                 return
-            if socket.subscriptions.get(subscription.key) is not subscription:
-                continue  # unsubscribed meanwhile
-            for frame in subscription.settle(decision):
-                try:
-                    await socket.send(frame)
-                except Exception:  # the connection is gone; its consumer hears of it by itself
-                    self.drop(socket)
-                    return
-            if not subscription.admitted:
+            if not subscription.is_current:
+                continue
+            frames = subscription.settle(decision)
+            if not subscription.admitted:  # refused; what is asked from here on is a new subscription
                 self.unsubscribe(socket, subscription.key)
+            for frame in frames:
+                await socket.send(frame)
         self._put_back(socket, [])
 
     def _put_back(self, socket: Socket, subscriptions: list[Subscription]) -> None:
         """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""
         socket.busy = False
         for subscription in subscriptions:
-            if socket.subscriptions.get(subscription.key) is subscription:
+            if subscription.is_current:
                 socket.dirty[subscription] = None
         if socket.dirty and socket in self.sockets:
             self._ready[socket] = None
             self._work.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+        # In a context of its own: what was set around the socket that happened to be first concerns nobody else.
+        task = self._loop.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -271,6 +288,20 @@ async def leave(socket: Socket, hub: Hub) -> None:
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]
         await hub.stop()
+
+
+async def join(layer: Any, groups: list[str], channel: str) -> None:
+    """Put a channel into the groups. One that could not join all is forgotten, which channels_redis does only when a
+    ``receive()`` is cancelled: until then it would collect what nobody reads."""
+    try:
+        for group in groups:
+            await layer.group_add(group, channel)
+    except BaseException:
+        receiving = asyncio.ensure_future(layer.receive(channel))
+        await asyncio.sleep(0)  # so that it has begun, and can be cancelled
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)
+        raise
 
 
 def innermost(error: BaseException) -> BaseException:

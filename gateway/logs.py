@@ -7,6 +7,7 @@ import traceback
 from typing import Any, Literal
 
 Event = Literal[
+    "delivery_failed",
     "evaluation_failed",
     "hub_failed",
     "notice_malformed",

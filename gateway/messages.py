@@ -83,8 +83,8 @@ def parse(text: str | None) -> Message:
         raise Refusal("invalid_message")
     request_id = data.get("request_id")
     try:
-        orjson.dumps(request_id)
-    except orjson.JSONEncodeError as error:  # nested too deep to be sent back
+        orjson.dumps({"meta": data})  # as deep as the frame that sends the request_id back
+    except orjson.JSONEncodeError as error:
         raise Refusal("invalid_message") from error
     serializer = MessageSerializer(data=data)
     if not serializer.is_valid():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import router, transaction
 from django.db.models import Model
 
 from ..serializers.hashids import encode
@@ -15,7 +15,7 @@ from .notices import Notice
 from .publications import relatives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
 
     from .notices import Kind
 
@@ -30,6 +30,7 @@ def notify(*instances: Model) -> None:
 
     Raises TypeError for what is no model instance, ValueError for an instance that was never saved.
     """
+    by_database: dict[str, list[Model]] = {}
     for instance in instances:
         if not isinstance(instance, Model):
             raise TypeError(
@@ -37,7 +38,10 @@ def notify(*instances: Model) -> None:
             )
         if instance.pk is None:
             raise ValueError(f"notify() was given a {type(instance).__name__} that was never saved.")
-    announce("update", instances)
+        # It may have been read from a replica; the transaction that changes it is where it is written.
+        by_database.setdefault(router.db_for_write(type(instance), instance=instance), []).append(instance)
+    for using, changed in by_database.items():
+        announce("update", changed, using=using)
 
 
 async def anotify(*instances: Model) -> None:
@@ -45,34 +49,41 @@ async def anotify(*instances: Model) -> None:
     await database_sync_to_async(notify)(*instances)
 
 
-def announce(kind: Kind, instances: Iterable[Model], on_commit: Callable[[], Any] | None = None) -> None:
-    """Post the notices of these instances when the transaction commits, if any; never raises.
+def announce(
+    kind: Kind, instances: Sequence[Model], *, using: str | None = None, settle: Callable[[], None] | None = None
+) -> None:
+    """Post the notices of instances of one database when its transaction commits, if there is one; never raises.
 
     Every call registers with the transaction anew, also for an instance that is already registered: a savepoint
-    may roll back the one and keep the other. Notices of one commit are put together where they are sent.
+    may roll back the one and keep the other. ``using`` is the database that they were saved to if not told
+    otherwise; ``settle`` is called after the commit.
     """
-    by_database: dict[str, list[Model]] = {}
-    for instance in instances:
-        by_database.setdefault(instance._state.db or DEFAULT_DB_ALIAS, []).append(instance)
-    for using, changed in by_database.items():
+    try:
+        notices = [notice for instance in instances for notice in notices_of(kind, instance)]
+
+        def post() -> None:
+            if settle is not None:
+                settle()
+            if notices:
+                courier.post(notices)
+
+        transaction.on_commit(post, using=using or instances[0]._state.db, robust=True)
+    except Exception as error:
+        labels = ", ".join(sorted({instance._meta.label for instance in instances}))
+        report("notices_unsent", f"No notice was given of a change of {labels}.", error)
+
+
+def notices_of(kind: Kind, instance: Model) -> Iterator[Notice]:
+    """One notice for each publication in which the instance is shown; one that has no hashid loses no other's."""
+    for publication in relatives(type(instance)):
         try:
-            notices = [notice for instance in changed for notice in notices_of(kind, instance)]
-
-            def post(notices: list[Notice] = notices) -> None:
-                if on_commit is not None:
-                    on_commit()
-                if notices:
-                    courier.post(notices)
-
-            transaction.on_commit(post, using=using, robust=True)
+            yield Notice(kind, publication.label, encode(publication.model, key_in(publication.model, instance)))
         except Exception as error:
-            labels = ", ".join(sorted({instance._meta.label for instance in changed}))
-            report("notices_unsent", f"No notice was given of a change of {labels}.", error)
+            report("notices_unsent", f"No notice was given of a change of a {publication.label}.", error)
 
 
-def notices_of(kind: Kind, instance: Model) -> list[Notice]:
-    """One notice for each publication in which the instance is shown."""
-    return [
-        Notice(kind, publication.label, encode(publication.model, instance.pk))
-        for publication in relatives(type(instance))
-    ]
+def key_in(model: type[Model], instance: Model) -> Any:
+    """The instance's primary key as a row of this model: the parent's own, where that is a parent."""
+    if isinstance(instance, model._meta.concrete_model or model):
+        return getattr(instance, model._meta.pk.attname)
+    return instance.pk

@@ -54,6 +54,8 @@ class Publication:
 
 
 _publications: dict[str, list[Publication]] = {}
+# What has to be done when a model is published after the start.
+watchers: list[Callable[[], None]] = []
 
 
 def publish(
@@ -86,6 +88,10 @@ def publish(
             f"publish({model.__name__}, watch=…) names {', '.join(unknown)}, which is no column of the model. "
             "A change of a many-to-many or reverse relation is no save of the instance: tell it by notify()."
         )
+    if queryset is not None and (queryset.query.is_sliced or queryset.query.combinator):
+        raise ImproperlyConfigured(
+            f"publish({model.__name__}, queryset=…) takes a queryset that can be filtered: no slice, no union."
+        )
     is_uuid(model)  # raises where hashids can't stand for the keys
     publication = Publication(
         model=model,
@@ -95,6 +101,8 @@ def publish(
         given_queryset=queryset,
     )
     _publications.setdefault(publication.label, []).append(publication)
+    for watch_it in watchers:
+        watch_it()
     return publication
 
 

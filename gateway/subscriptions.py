@@ -25,9 +25,12 @@ class Socket:
     becomes dirty, however often.
     """
 
-    def __init__(self, viewer: Viewer, send: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, viewer: Viewer, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]]
+    ) -> None:
         self.viewer = viewer
         self.send = send
+        self.close = close
         self.subscriptions: dict[Key, Subscription] = {}
         self.dirty: dict[Subscription, None] = {}
         self.busy = False
@@ -52,6 +55,11 @@ class Subscription:
     def key(self) -> Key:
         return self.pair.publication.label, self.pair.hashid
 
+    @property
+    def is_current(self) -> bool:
+        """Whether its socket still has it: it was neither given up nor refused."""
+        return self.socket.subscriptions.get(self.key) is self
+
     def settle(self, decision: Decision) -> list[str]:
         """The frames that make the client current with a decision; none when it is.
 
@@ -63,12 +71,12 @@ class Subscription:
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests)
-        held = self.etag if self.admitted else decision.etag
-        for request in requests:
-            held = request.etag if request.wants_view else held
+        told = [request.etag for request in requests if request.wants_view]
+        held = told or [self.etag if self.admitted else decision.etag]
         self.admitted, self.etag = True, decision.etag
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
-        return answers if held == decision.etag else [*answers, frames.updated(self.pair, decision)]
+        is_current = all(etag == decision.etag for etag in held)
+        return answers if is_current else [*answers, frames.updated(self.pair, decision)]
 
     def _take_away(self, requests: list[Message]) -> list[str]:
         gone = [frames.deleted(self.pair)] if self.etag is not None else []

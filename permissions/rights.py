@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Permission, PermissionsMixin
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, PermissionDenied
 from django.db.models import Model
 from guardian.backends import ObjectPermissionBackend
 from guardian.conf import settings as guardian_settings
@@ -40,7 +41,8 @@ class Rights:
         self._anonymous: Any = None
         named = guardian_settings.ANONYMOUS_USER_NAME is not None
         if named and any(isinstance(user, AnonymousUser) for user in self._users):
-            self._anonymous = get_anonymous_user()
+            with suppress(ObjectDoesNotExist):  # an error of those who ask, not of everyone
+                self._anonymous = get_anonymous_user()
         for user in self._users:
             # A user model that answers for itself is asked itself.
             if getattr(type(user), "has_perm", None) in (PermissionsMixin.has_perm, AnonymousUser.has_perm):
@@ -105,9 +107,9 @@ class Rights:
         if subject not in self._grants:
             return bool(backend.has_perm(user, perm, obj))
         if not user.is_authenticated:
-            if self._anonymous is None:
+            if guardian_settings.ANONYMOUS_USER_NAME is None:
                 return False
-            user = self._anonymous
+            user = self._anonymous or get_anonymous_user()  # which raises where there is none
         label, dot, _ = perm.partition(".")
         if dot and label not in (obj._meta.app_label, content_type.app_label):
             raise WrongAppError(f"{perm} is no permission on a {obj._meta.label}.")

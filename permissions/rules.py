@@ -238,12 +238,12 @@ def identity(value: Any) -> tuple[type | None, Any]:
 
 
 def values_at(instance: Any, path: str) -> set[tuple[type | None, Any]]:
-    """The identities of all that lies at the end of a ``__`` path from an instance; nothing is not a value."""
+    """The identities of all that lies at the end of a ``__`` path from an instance; None and '' are not values."""
     *inner, last = path.split("__")
     found = [instance]
     for name in inner:
         found = [value for one in found for value in follow(one, name)]
-    return {value for one in found for value in ends(one, last)}
+    return {value for one in found for value in ends(one, last)} - {(None, "")}
 
 
 def follow(instance: Any, name: str) -> Iterator[Any]:

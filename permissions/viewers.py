@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, ValidationError
 from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Model
 from django.utils import timezone, translation
 
 if TYPE_CHECKING:
@@ -27,22 +28,29 @@ LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
 class Viewer:
     """A user, with the language, time zone, scheme and host in which things are shown to them.
 
-    Two viewers are equal when all of it is, the user by primary key: what is shown to the one is what is
+    Two viewers are equal when all of it is, the user by model and primary key: what is shown to the one is what is
     shown to the other. The user of a viewer that came from a socket is as old as the socket and decides
     nothing: see ``refresh``.
     """
 
-    user: Any  # what AUTH_USER_MODEL names, or an AnonymousUser
+    user: Any = field(compare=False)  # what AUTH_USER_MODEL names, or an AnonymousUser
     language: str
     time_zone: str
     scheme: str
     host: str
+    # Who the user is: (model, primary key), kept from when the viewer was made; None for an anonymous one.
+    identity: tuple[type | None, Any] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model = self.user._meta.concrete_model if isinstance(self.user, Model) else None
+        known = (model, getattr(self.user, "pk", None)) if self.user.is_authenticated else None
+        object.__setattr__(self, "identity", known)
 
     @classmethod
     def of_request(cls, request: HttpRequest | Request) -> Viewer:
         """The viewer that a request in progress comes from, in the language and time zone now active."""
         return cls(
-            user=request.user,
+            user=request.user or AnonymousUser(),  # DRF's UNAUTHENTICATED_USER may be None
             language=translation.get_language() or settings.LANGUAGE_CODE,
             time_zone=timezone.get_current_timezone_name(),
             scheme=request.scheme or "http",
@@ -91,19 +99,33 @@ class Viewer:
 def refresh(viewers: Iterable[Viewer]) -> dict[Viewer, Viewer]:
     """Each viewer with their user as the database has it now, in one query.
 
-    A viewer whose user was deleted or deactivated is left out: nobody is there to show anything to. The users
+    A viewer whose user was deleted or deactivated is left out: nobody is there to show anything to. So is one who
+    logged in as something else than a user: an account of another model is not the user of the same key. The users
     are new instances, so that no permission which an earlier instance has cached can decide anything.
     """
     asked = list(dict.fromkeys(viewers))
-    keys = {viewer.user.pk for viewer in asked if viewer.user.is_authenticated}
-    users = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=keys)}
+    keys = {viewer: user_key(viewer) for viewer in asked if viewer.identity is not None}
+    wanted = {key for key in keys.values() if key is not None}
+    users = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=wanted)}
     fresh: dict[Viewer, Viewer] = {}
     for viewer in asked:
-        if not viewer.user.is_authenticated:
+        if viewer.identity is None:
             fresh[viewer] = replace(viewer, user=AnonymousUser())
-        elif (user := users.get(viewer.user.pk)) is not None and user.is_active:
+        elif (user := users.get(keys[viewer])) is not None and user.is_active:
             fresh[viewer] = replace(viewer, user=user)
     return fresh
+
+
+def user_key(viewer: Viewer) -> Any:
+    """The primary key of the viewer's user, or None where it can't be one."""
+    users = get_user_model()
+    model, key = viewer.identity or (None, None)
+    if model is not users._meta.concrete_model:
+        return None
+    try:
+        return users._meta.pk.to_python(key)
+    except ValidationError:
+        return None
 
 
 def request_from(

@@ -45,7 +45,10 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
     }
 
     def use_pk_only_optimization(self) -> bool:
-        return True
+        """Whether what the relation's column holds is the other one's primary key, so that it need not be fetched."""
+        model = getattr(getattr(self.parent, "Meta", None), "model", None)
+        relation: Any = model and {field.name: field for field in model._meta.fields}.get(self.source)
+        return bool(relation and relation.remote_field and relation.target_field.primary_key)
 
     def to_representation(self, value: Any) -> str:
         return encode(self.related_model(), value.pk)

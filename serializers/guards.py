@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
@@ -47,7 +46,7 @@ class PerUserSerializerMixin:
         guards = guards_of(type(self))
         if not guards:
             return frozenset()
-        if unknown := unknown_guards(cast(Any, type(self))):
+        if unknown := unknown_guards(type(self)):
             raise ImproperlyConfigured(f"{type(self).__name__} guards what is no field of it: {', '.join(unknown)}.")
         viewer = self.viewer()
         return frozenset(name for name, guard in guards.items() if not guard.allows(viewer, instance))
@@ -96,13 +95,19 @@ class PerUserSerializerMixin:
         return frozenset() if creates else frozenset(guards_of(type(self)))
 
 
-def guards_of(serializer: object) -> Mapping[str, Permission]:
-    """The guards that a serializer class declares: field name to permission."""
-    return getattr(getattr(serializer, "Meta", None), "guards", {})
+def guards_of(serializer: type[Any]) -> Mapping[str, Permission]:
+    """The guards that a serializer class declares or inherits: field name to permission.
+
+    A ``Meta`` that does not inherit its parent's still keeps the parent's guards: a guard is taken away by naming
+    another permission for the field, never by leaving it out.
+    """
+    guards: dict[str, Permission] = {}
+    for declaring in reversed(serializer.__mro__):
+        guards |= getattr(vars(declaring).get("Meta"), "guards", {})
+    return guards
 
 
-@cache
-def unknown_guards(serializer: Any) -> tuple[str, ...]:
+def unknown_guards(serializer: type[Any]) -> tuple[str, ...]:
     """The names under ``Meta.guards`` that are no field: neither declared here or above, nor of the model.
 
     A serializer that shows fewer fields than the one it inherits its guards from has nothing unknown.

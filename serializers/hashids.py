@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db.models import Field, ForeignKey, IntegerField, UUIDField
 from hashids import Hashids
 
@@ -31,9 +31,15 @@ def encode(model: type[Model], pk: Any) -> str:
 
     Raises ValueError for a key that no saved instance has (None, negative).
     """
+    try:
+        key = key_field(model).to_python(pk)
+    except ValidationError:
+        key = None
     # A UUID is written as the one number that it is; encode_hex would cut it into several.
-    number = UUID(str(pk)).int if is_uuid(model) else pk
-    hashid: str = codec_of(model).encode(number) if isinstance(number, int) else ""
+    uuid = is_uuid(model)
+    number = key.int if isinstance(key, UUID) else key
+    known = isinstance(number, int) and number <= (LARGEST_UUID if uuid else LARGEST_KEY)
+    hashid: str = codec_of(model).encode(number) if known else ""
     if not hashid:
         raise ValueError(f"{model._meta.label} has no hashid for a primary key of type {type(pk).__name__}.")
     return hashid

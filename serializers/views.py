@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 
 from .hashids import InvalidHashid, decode
 
@@ -27,7 +26,9 @@ class HashidLookupMixin(Base):
         try:
             key = decode(queryset.model, self.kwargs[self.lookup_url_kwarg or self.lookup_field])
         except InvalidHashid as error:
-            raise Http404 from error
-        instance = get_object_or_404(queryset, pk=key)
+            raise Http404 from error  # which DRF answers as it answers NotFound
+        instance = queryset.filter(pk=key).first()
+        if instance is None:
+            raise Http404  # without a word of its own, like all others
         self.check_object_permissions(self.request, instance)
         return instance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,10 +16,16 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import connections
 from rest_framework.test import APIClient
 
+from livegate.gateway import publications
+from livegate.gateway.publications import publish
 from livegate.permissions import Viewer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from django.db.models import Model
+
+    from livegate.gateway.publications import Publication
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,3 +78,14 @@ async def connect() -> AsyncIterator[Callable[..., object]]:
     async with connected() as opened:
         yield opened
     await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def republish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Publication]:
+    """Publish a model otherwise, for the time of the test."""
+
+    def again(model: type[Model], serializer: Any, **options: Any) -> Publication:
+        monkeypatch.setitem(publications._publications, model._meta.label, [])
+        return publish(model, serializer, **options)
+
+    return again

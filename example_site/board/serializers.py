@@ -23,9 +23,16 @@ class PersonSerializer(PerUserSerializerMixin, serializers.ModelSerializer):
         guards = {"email": is_self}
 
 
+class BoardField(HashidRelatedField):
+    """A board of an organization that the user is a member of; of others one does not learn that they exist."""
+
+    def get_queryset(self):
+        return Board.objects.filter(organization__memberships__user=self.context["request"].user.pk)
+
+
 class CardSerializer(PerUserSerializerMixin, serializers.ModelSerializer):
     id = HashidField()
-    board = HashidRelatedField(queryset=Board.objects.all())
+    board = BoardField(queryset=Board.objects.none())
     owner = PersonSerializer(read_only=True)
 
     class Meta:

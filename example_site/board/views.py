@@ -17,7 +17,7 @@ from livegate.permissions import Viewer
 from livegate.serializers import HashidLookupMixin
 
 from .demo import PEOPLE, demo_card, load
-from .models import Card, Membership
+from .models import Card
 from .permissions import CardPermission
 from .serializers import CardSerializer, user_serializer
 
@@ -27,8 +27,12 @@ User = get_user_model()
 class GrantSerializer(serializers.Serializer):
     """One object permission of one member of the card's organization."""
 
-    user = serializers.SlugRelatedField(slug_field="username", queryset=User.objects.all())
+    user = serializers.SlugRelatedField(slug_field="username", queryset=User.objects.none())
     permission = serializers.ChoiceField(choices=["view_card", "view_salary"])
+
+    def __init__(self, members, **kwargs):
+        super().__init__(**kwargs)
+        self.fields["user"].queryset = members
 
 
 class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
@@ -49,9 +53,6 @@ class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
         super().permission_denied(request, message, code)
 
     def perform_create(self, serializer):
-        board = serializer.validated_data["board"]
-        if not Membership.objects.filter(user=self.request.user, organization=board.organization_id).exists():
-            raise PermissionDenied
         serializer.save(owner=self.request.user)
 
     @action(detail=True, methods=["get", "post", "delete"])
@@ -60,13 +61,13 @@ class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
         card = self.get_object()
         if card.owner != request.user:
             raise PermissionDenied
+        members = User.objects.filter(memberships__organization=card.board.organization)
         if request.method != "GET":
-            grant = GrantSerializer(data=request.data)
+            grant = GrantSerializer(members, data=request.data)
             grant.is_valid(raise_exception=True)
             change = assign_perm if request.method == "POST" else remove_perm
             change(grant.validated_data["permission"], grant.validated_data["user"], card)
             notify(card)
-        members = User.objects.filter(memberships__organization=card.board.organization)
         return Response({user.username: sorted(get_perms(user, card)) for user in members})
 
 

@@ -18,7 +18,8 @@ from django.urls import path  # noqa: E402
 
 from livegate.gateway.routing import websocket_urlpatterns  # noqa: E402
 
-demo_urlpatterns = [path("ws/demo/notices/", NoticeTapConsumer.as_asgi())]
+# For the demonstration only: whoever connects sees which objects change.
+demo_urlpatterns = [path("ws/demo/notices/", NoticeTapConsumer.as_asgi())] if settings.DEBUG else []
 
 application = ProtocolTypeRouter(
     {

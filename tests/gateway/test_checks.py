@@ -124,9 +124,13 @@ def test_guards_that_nothing_asks_also_in_what_is_nested():
         class Meta:
             guards = {"name": anyone}
 
+    class Unasked2(Unasked):
+        pass
+
     class Outer(serializers.Serializer):
         one = Unasked()
-        many = Unasked(many=True)
+        many = Unasked2(many=True)
+        again = Unasked()
 
     publish(Unpublished, Outer)
 
@@ -141,6 +145,26 @@ def test_a_guard_that_names_no_field():
     publish(Unpublished, Misspelt)
 
     assert ids(check_publications()) == ["livegate.E009"]
+
+
+def test_a_serializer_that_needs_a_request_to_know_its_fields_is_told_and_stops_nothing():
+    class Asks(Plain):
+        def get_fields(self):
+            return super().get_fields() if self.context["request"].user else {}
+
+    publish(Unpublished, Asks)
+
+    assert ids(check_publications()) == ["livegate.W003"]
+
+
+def test_a_serializer_within_itself_is_looked_at_once():
+    class Node(Plain):
+        def get_fields(self):
+            return {**super().get_fields(), "children": Node(many=True, read_only=True)}
+
+    publish(Unpublished, Node)
+
+    assert check_publications() == []
 
 
 def test_they_run_with_djangos_own_and_stop_a_command(settings):

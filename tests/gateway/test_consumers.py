@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -147,6 +148,57 @@ async def test_after_every_bad_frame_the_socket_and_its_subscriptions_live_on(de
     demo.card.title = "Still here"
     await sync_to_async(demo.card.save)()
     assert (await client.receive())["payload"]["title"] == "Still here"
+
+
+@pytest.mark.parametrize("depth", [253, 254, 900, 1_020])
+@pytest.mark.parametrize("rest", ['"action": "ping", "request_id"', '"model": "board.Card", "request_id"', '"action"'])
+async def test_what_is_nested_so_deep_that_it_can_just_not_be_sent_back_harms_no_socket(demo, connect, depth, rest):
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+
+    await client.send_raw(text=f'{{"id": "{demo.card.hashid}", {rest}: {"[" * depth}{"]" * depth}}}')
+
+    assert (await client.receive())["payload"]["code"] == "invalid_message"
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_request_that_comes_while_a_refusal_is_being_sent_is_answered(demo, connect, anew):
+    await Card.objects.aupdate(public=False)
+    client = await connect(demo.dev)
+    await client.ask({"action": "ping"})
+    [socket] = hub._hubs[asyncio.get_running_loop()].sockets
+    name = {"model": "board.Card", "id": demo.card.hashid}
+    client.reading.clear()
+    await client.send({**name, "request_id": 1})
+    await until(lambda: socket.busy and socket.delivery and not socket.delivery.done() and socket.unanswered == 0)
+
+    await Card.objects.aupdate(public=True)
+    if anew:
+        await client.send({"action": "unsubscribe", **name})
+    await client.send({**name, "request_id": 2})
+    await until(lambda: socket.unanswered == 1)
+    client.reading.set()
+
+    assert await client.receive() == not_found(1)
+    answer = await client.receive()
+    assert (answer["type"], answer["meta"]) == ("SUBSCRIBED", {"request_id": 2})
+
+
+async def test_what_is_given_up_before_it_is_answered_leaves_nothing_behind(demo, connect, settings, monkeypatch):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SUBSCRIPTIONS": 3}
+    client = await connect(demo.amira)
+    monkeypatch.setattr(hub.Hub, "_take", lambda self: self._work.clear() or {})  # evaluates nothing
+    name = {"model": "board.Card", "id": demo.card.hashid}
+
+    for number in range(5):
+        await client.send({**name, "request_id": number})
+        await client.send({"action": "unsubscribe", **name})
+
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"  # and no too_many_subscriptions before it
+    the_hub = hub._hubs[asyncio.get_running_loop()]
+    [socket] = the_hub.sockets
+    assert (socket.unanswered, socket.subscriptions, socket.dirty, the_hub._watching) == (0, {}, {}, {})
 
 
 async def test_the_same_subscription_twice_brings_one_frame_for_one_change(demo, connect):

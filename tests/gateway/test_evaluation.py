@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Thread
 from zoneinfo import ZoneInfo
 
 import pytest
-from board.models import Card
+from board.models import Card, Organization
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
 from guardian.shortcuts import assign_perm, remove_perm
@@ -18,27 +22,16 @@ from lab.models import Document, Note, Page
 from lab.serializers import DocumentSerializer, plain
 from rest_framework import serializers
 
-from livegate.gateway import publications
+from livegate.gateway import evaluation
 from livegate.gateway.evaluation import Pair, evaluate
-from livegate.gateway.publications import find, publish
-from livegate.permissions import anyone, has_perm, is_authenticated, permission
+from livegate.gateway.publications import find
+from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission
 from livegate.serializers import HashidField
 from livegate.serializers.encoding import etag
 from livegate.serializers.hashids import encode
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
-
-
-@pytest.fixture
-def republish(monkeypatch):
-    """Publish a model otherwise, for the time of the test."""
-
-    def again(model, serializer, **options):
-        monkeypatch.setitem(publications._publications, model._meta.label, [])
-        return publish(model, serializer, **options)
-
-    return again
 
 
 @pytest.fixture
@@ -395,3 +388,165 @@ def test_one_event_costs_the_same_few_queries_for_one_viewer_and_for_many(demo, 
 
     gone = Card(pk=77_777).hashid
     assert len(queries(people, gone)) == len(queries(people, demo.card.hashid))
+
+
+def test_what_the_viewers_user_remembers_of_itself_decides_nothing(demo, viewer, republish):
+    class Asks(serializers.Serializer):
+        staff = serializers.SerializerMethodField()
+
+        def get_staff(self, card):
+            return self.context["request"].user.is_staff
+
+    publication = republish(Card, Asks, to=has_model_perm("view_card"))
+
+    def seen(user):
+        pair = Pair(viewer(user), publication, demo.card.hashid)
+        view = evaluate([pair])[pair]
+        return view and json.loads(view.body)
+
+    assert seen(demo.admin) == {"staff": True}
+    User.objects.filter(pk=demo.admin.pk).update(is_staff=False)
+    assert seen(demo.admin) == {"staff": False}
+    User.objects.filter(pk=demo.admin.pk).update(is_superuser=False)
+    assert seen(demo.admin) is None
+
+    demo.cleo.user_permissions.add(Permission.objects.get(codename="view_card"))
+    assert demo.cleo.has_perm("board.view_card")  # and remembers it
+    assert seen(demo.cleo)
+    demo.cleo.user_permissions.clear()
+    assert seen(demo.cleo) is None
+
+
+def test_an_account_of_another_model_is_not_the_user_of_the_same_key(demo, see):
+    class Device(Organization):
+        is_authenticated = is_active = True
+
+        class Meta:
+            proxy = True
+            app_label = "lab"
+
+    class Service:
+        pk, is_authenticated = "service-7", True
+
+    Card.objects.update(public=False)
+
+    assert see(demo.card, Device(pk=demo.amira.pk), Service(), demo.amira)[:2] == [None, None]
+
+
+def test_a_key_that_the_user_table_can_not_know_is_nobodys(demo, see):
+    odd = User(pk="service-7")
+
+    assert see(demo.card, odd, demo.amira)[0] is None
+
+
+def test_what_is_set_in_a_context_variable_for_one_viewer_reaches_no_other(demo, see, republish):
+    @permission
+    def sets(viewer, card):
+        if current.get() is None:
+            current.set(viewer.user.username)
+        return True
+
+    class Shows(serializers.Serializer):
+        current = serializers.SerializerMethodField()
+
+        def get_current(self, card):
+            return current.get()
+
+    republish(Card, Shows, to=sets)
+
+    assert see(demo.card, demo.amira, demo.cleo) == [{"current": "amira"}, {"current": "cleo"}]
+
+
+current = ContextVar("current", default=None)
+
+
+def test_a_publication_that_can_not_be_read_is_left_undecided_and_touches_no_other(demo, viewer, republish, caplog):
+    page = Page.objects.create()
+    broken = Page.objects.extra(where=["1 = %s"], params=[object()])
+    republish(Page, plain(Page, "text"), to=anyone, queryset=broken)
+    of_page, of_card = (Pair(viewer(demo.cleo), find(thing._meta.label), thing.hashid) for thing in (page, demo.card))
+
+    decisions = evaluate([of_page, of_card])
+
+    assert decisions.keys() == {of_card}
+    assert decisions[of_card] is not None
+    assert [(record.event, record.model) for record in caplog.records] == [("evaluation_failed", "lab.Page")]
+
+    republish(Card, plain(Card, "title"), to=anyone, queryset=Card.objects.extra(where=["1 = %s"], params=[object()]))
+    both = [Pair(of_page.viewer, find("lab.Page"), "x"), Pair(of_page.viewer, find("board.Card"), demo.card.hashid)]
+    with pytest.raises(Exception, match="object"):
+        evaluate([*both, of_page])
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, RecursionError])
+def test_an_error_that_would_end_a_task_or_the_process_denies_one_viewer(demo, see, republish, error):
+    class Ends(plain(Card, "title")):
+        def to_representation(self, instance):
+            if self.context["request"].user == demo.ben:
+                raise error
+            return super().to_representation(instance)
+
+    republish(Card, Ends, to=anyone)
+
+    assert [bool(view) for view in see(demo.card, demo.ben, demo.cleo)] == [False, True]
+
+
+def test_what_a_publication_prefetches_is_fetched_once_for_all_and_shared_by_none(demo, viewer, republish):
+    class Editors(serializers.Serializer):
+        names = serializers.SerializerMethodField()
+
+        def get_names(self, page):
+            editors = list(page.editors.all())
+            editors[0].username += f" as {self.context['request'].user.username} sees them"
+            return [editor.username for editor in page.editors.all()]
+
+    page = Page.objects.create(owner=demo.amira)
+    page.editors.add(demo.ben)
+    queryset = Page.objects.select_related("owner").prefetch_related("editors", "owner__groups")
+    publication = republish(Page, Editors, to=is_owner("editors") | anyone, queryset=queryset)
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben, demo.cleo)]
+
+    with CaptureQueriesContext(connection) as asked:
+        views = evaluate(pairs).values()
+
+    assert sum("page_editors" in query["sql"] for query in asked) == 1
+    assert [json.loads(view.body)["names"] for view in views] == [
+        [f"ben as {name} sees them"] for name in ("amira", "ben", "cleo")
+    ]
+
+
+def test_the_snapshot_is_of_the_database_that_the_publication_reads(demo, viewer, republish, monkeypatch):
+    opened = []
+
+    @contextmanager
+    def noted(databases):
+        opened.extend(databases)
+        yield
+
+    monkeypatch.setattr(evaluation, "snapshot", noted)
+    publication = republish(Card, plain(Card, "title"), to=anyone, queryset=Card.objects.using("elsewhere"))
+
+    with pytest.raises(ConnectionDoesNotExist):
+        evaluate([Pair(viewer(demo.amira), publication, demo.card.hashid)])
+
+    assert opened == ["elsewhere", "default"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_a_get_can_not_say_is_not_pushed(demo, see, republish, value):
+    class Ratio(serializers.Serializer):
+        ratio = serializers.SerializerMethodField()
+
+        def get_ratio(self, card):
+            return value
+
+    republish(Card, Ratio, to=anyone)
+
+    assert see(demo.card, demo.amira) is None
+
+
+def test_a_missing_anonymous_user_is_an_error_of_the_anonymous_viewers_only(demo, see, republish):
+    User.objects.filter(username="AnonymousUser").delete()
+    republish(Card, plain(Card, "title"), to=~has_perm("delete_card"))
+
+    assert [bool(view) for view in see(demo.card, demo.nobody, demo.cleo)] == [False, True]

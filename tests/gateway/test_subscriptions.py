@@ -17,7 +17,7 @@ ONE, TWO = View(b'{"n":1}', "one"), View(b'{"n":2}', "two")
 @pytest.fixture
 def settle(viewer):
     """``settle(view, {…request…}, …)``: what is sent after these requests came and this was decided, in short."""
-    subscription = Subscription(Socket(viewer(), send=None), Pair(viewer(), find("board.Card"), "7sd8f"))
+    subscription = Subscription(Socket(viewer(), send=None, close=None), Pair(viewer(), find("board.Card"), "7sd8f"))
 
     def short(text):
         frame = json.loads(text)
@@ -90,5 +90,6 @@ def test_who_asks_anew_for_what_has_left_the_view_is_refused_and_told_that_it_is
     assert not settle.subscription.admitted
 
 
-def test_the_last_word_on_what_the_client_holds_counts(settle):
-    assert settle(ONE, {"etag": None}, {"etag": "one"}) == []
+def test_who_says_that_it_holds_nothing_is_shown_the_view_whatever_another_request_says(settle):
+    assert settle(ONE, {"etag": None}, {"etag": "one"}) == ["one"]
+    assert settle(ONE, {"etag": "one"}, {"etag": "one"}) == []
