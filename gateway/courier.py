@@ -82,7 +82,11 @@ class Courier:
         if self._own_loop is None:
             loop = CourierLoop()
             thread = threading.Thread(target=loop.run_forever, name="livegate-courier", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads just now; the next post tries again
+                loop.close()
+                raise
             self._own_loop, self._own_thread = loop, thread
         return self._own_loop
 

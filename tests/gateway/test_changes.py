@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 from board.models import Card
+from board.serializers import CardSerializer
 from django.contrib.auth import get_user_model
 from django.core import serializers
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
+from django.db.models.signals import post_save
 from lab.models import (
     Document,
     Foreign,
     ForeignChild,
     ForeignProxy,
+    Note,
     Page,
     SpecialTracked,
     Tracked,
@@ -23,6 +26,7 @@ from lab.models import (
 from livegate.gateway.changes import differs
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice
+from livegate.gateway.notifications import notify
 from livegate.serializers.hashids import encode
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,6 +193,103 @@ def test_a_notice_is_given_after_the_commit_and_not_before(tracked, posted):
         tracked.save()
         assert posted.look() == []
     assert CHANGED in posted.look()
+
+
+def test_a_commit_settles_only_what_it_committed(tracked, posted):
+    with transaction.atomic():
+        tracked.title = "two"
+        tracked.save()
+        with pytest.raises(RuntimeError), transaction.atomic():
+            tracked.title = "three"
+            tracked.save()
+            raise RuntimeError
+    posted.clear()
+
+    tracked.save()
+
+    assert Tracked.objects.get().title == "three"
+    assert CHANGED in posted.look()
+
+
+def test_a_partial_save_settles_only_what_it_wrote(tracked, posted):
+    tracked.title = "two"
+    with pytest.raises(RuntimeError), transaction.atomic():
+        tracked.save()
+        raise RuntimeError
+    tracked.save(update_fields=["unwatched"])
+    posted.clear()
+
+    tracked.save()
+
+    assert Tracked.objects.get().title == "two"
+    assert CHANGED in posted.look()
+
+
+def test_a_save_within_a_save_that_is_rolled_back_is_told_when_it_is_tried_again(tracked, posted):
+    def save_again(sender, instance, **_):
+        if instance.unwatched != "by a handler":
+            instance.unwatched = "by a handler"
+            instance.save()
+
+    post_save.connect(save_again, sender=Tracked)
+    try:
+        tracked.title = "two"
+        with pytest.raises(RuntimeError), transaction.atomic():
+            tracked.save()
+            raise RuntimeError
+    finally:
+        post_save.disconnect(save_again, sender=Tracked)
+    assert posted.look() == []
+
+    tracked.save()
+
+    assert CHANGED in posted.look()
+
+
+def test_a_class_attribute_that_fails_when_it_is_looked_at_does_not_fail_the_save(tracked, posted, monkeypatch):
+    class Fails:
+        def __get__(self, instance, owner):
+            raise RuntimeError
+
+    monkeypatch.setattr(Tracked, "odd", Fails(), raising=False)
+    tracked.title = "two"
+    tracked.save()
+
+    assert CHANGED in posted.look()
+
+
+class Primary:
+    """A router that writes, and reads, in the one database that there is."""
+
+    def db_for_read(self, model, **hints):
+        return "default"
+
+    db_for_write = db_for_read
+
+
+@pytest.mark.parametrize("change", [Page.delete, notify])
+def test_what_was_read_from_a_replica_is_told_after_the_commit_where_it_is_written(
+    posted, settings, monkeypatch, change
+):
+    page = Page.objects.create()
+    page._state.db = "replica"
+    settings.DATABASE_ROUTERS = [Primary()]
+    waited_for = []
+    monkeypatch.setattr(transaction, "on_commit", lambda call, using, robust: waited_for.append((using, robust)))
+
+    change(page)
+
+    assert waited_for == [("default", True)]
+
+
+def test_a_model_that_is_published_after_the_start_is_watched_too(posted, republish):
+    republish(Note, CardSerializer)
+    document = Document.objects.create()
+    posted.clear()
+
+    Note.objects.create(document=document)
+
+    assert posted.look() == [("create", "lab.Note")]
 
 
 def test_saved_again_unchanged_in_one_transaction_it_is_still_told(tracked, posted):

@@ -138,15 +138,66 @@ async def test_where_a_hub_runs_its_loop_sends(courier, layer):
     courier.release(asyncio.get_running_loop())
 
 
-async def test_what_a_stopping_hub_has_not_sent_is_sent_from_elsewhere(courier, layer):
-    loop = asyncio.get_running_loop()
-    courier.use(loop)
-    courier.post([notice(1)])
+def test_what_a_stopping_hub_has_not_sent_is_sent_from_elsewhere(courier, layer):
+    async def serve():
+        loop = asyncio.get_running_loop()
+        courier.use(loop)
+        courier.post([notice(1)])
+        courier.release(loop)  # before the loop had a chance to send, and it has none any more
 
-    courier.release(loop)  # before the loop had a chance to send
-    await until(lambda: layer.sent)
+    asyncio.run(serve())
+    courier.close()
 
     assert layer.sent == [("livegate.notices.0", [notice(1)])]
+
+
+def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer):
+    layer.gate.clear()
+
+    async def serve():
+        courier.use(asyncio.get_running_loop())
+        courier.post([notice(1)])
+        await asyncio.to_thread(layer.asked.wait, PATIENCE)
+        courier.release(asyncio.get_running_loop())
+        layer.asked.clear()
+        [sending] = courier._tasks
+        sending.cancel()
+        await asyncio.wait([sending])
+        layer.gate.set()
+
+    asyncio.run(serve())
+    courier.close()
+
+    assert ("livegate.notices.0", [notice(1)]) in layer.sent
+
+
+def test_a_thread_that_could_not_be_started_is_started_the_next_time(courier, layer, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            courier.post([notice(1)])
+
+    courier.post([notice(2)])
+    courier.close()
+
+    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+
+
+def test_a_post_in_the_middle_of_a_post_locks_nobody_out(courier, layer):
+    def notices():  # as a signal handler that saves, or a finalizer
+        courier.post([notice(2)])
+        yield notice(1)
+
+    thread = threading.Thread(target=lambda: courier.post(notices()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    courier.close()
+
+    assert sorted(told.hashid for _, together in layer.sent for told in together) == ["1", "2"]
 
 
 def test_a_loop_that_was_closed_without_a_word_is_passed_over(courier, layer):
@@ -162,7 +213,7 @@ def test_a_loop_that_was_closed_without_a_word_is_passed_over(courier, layer):
 
 
 SCRIPT = """
-import os, sys, django
+import asyncio, os, sys, django
 django.setup()
 from channels.layers import get_channel_layer
 from livegate.gateway.courier import courier
@@ -170,6 +221,8 @@ from livegate.gateway.notices import Notice
 
 class Layer:
     async def group_send(self, group, message):
+        await asyncio.sleep(0.1)  # the process is ending meanwhile
+        await asyncio.get_running_loop().getaddrinfo("localhost", 6379)  # as redis-py does for a host that is a name
         sys.stdout.write(str(message["notices"]) + "\\n")
 
 import livegate.gateway.courier as module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -12,12 +13,14 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from clients import PATIENCE, until
 from django.db import OperationalError
 from lab.models import Page
+from rest_framework import serializers
 
 from livegate.gateway import hub as hub_module
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.hub import innermost
 from livegate.gateway.notices import pack
 from livegate.gateway.notifications import anotify, notify
+from livegate.permissions import anyone
 
 
 @pytest.fixture
@@ -41,6 +44,7 @@ class Gate:
         self.open = threading.Event()
         self.open.set()
         self.errors = []
+        self.unreadable = {}  # how many times more, by label
 
     def evaluate(self, pairs):
         self.batches.append(set(pairs))
@@ -48,7 +52,12 @@ class Gate:
         assert self.open.wait(PATIENCE)
         if self.errors:
             raise self.errors.pop()
-        return evaluate(pairs)
+        decisions = evaluate(pairs)
+        for label in {pair.publication.label for pair in pairs}:
+            if self.unreadable.get(label, 0):
+                self.unreadable[label] -= 1
+                decisions = {pair: view for pair, view in decisions.items() if pair.publication.label != label}
+        return decisions
 
 
 @pytest.fixture
@@ -289,23 +298,131 @@ async def test_while_the_database_is_away_nobody_is_told_that_anything_is_gone(d
     assert [record.event for record in caplog.records] == ["evaluation_failed"] * 2
 
 
-async def test_a_connection_that_breaks_while_it_is_sent_to_is_forgotten_and_others_go_on(demo, connect):
+@pytest.mark.parametrize(("error", "logged"), [(OSError, []), (TypeError, ["delivery_failed"])])
+async def test_a_connection_that_can_not_be_sent_to_is_closed_and_others_go_on(demo, connect, error, logged, caplog):
     broken, whole = await connect(demo.ben), await connect(demo.cleo)
     for client in (broken, whole):
         await client.subscribe(demo.card)
     [socket] = [socket for socket in the_hub().sockets if socket.viewer.user == demo.ben]
 
     async def fail(text):
-        raise OSError
+        raise error
 
     socket.send = fail
     await rename(demo.card, "Heard")
 
     assert (await whole.receive())["payload"]["title"] == "Heard"
-    await until(lambda: socket not in the_hub().sockets)
+    assert await broken.take() == {"type": "websocket.close", "code": 1011}
+    assert socket not in the_hub().sockets
     assert socket.subscriptions == {}
+    assert [record.event for record in caplog.records] == logged
     await anotify(demo.card)
     await whole.nothing()
+
+
+async def test_what_was_set_around_the_first_socket_shapes_no_other_viewers_view(demo, connect, republish):
+    class Contextual(serializers.Serializer):
+        tenant = serializers.SerializerMethodField()
+
+        def get_tenant(self, card):
+            return tenant.get()
+
+    republish(Card, Contextual, to=anyone)
+    token = tenant.set("Northwind")
+    await connect(demo.amira)
+    tenant.reset(token)
+    dev = await connect(demo.dev)
+    await dev.subscribe(demo.card, etag=None)
+
+    assert (await dev.receive())["payload"] == {"tenant": "nobody's"}
+
+
+tenant = ContextVar("tenant", default="nobody's")
+
+
+async def test_a_user_whose_instance_was_deleted_silences_nobody_else(demo, connect):
+    odd, whole = await connect(demo.ben), await connect(demo.cleo)
+    for client in (odd, whole):
+        await client.subscribe(demo.card)
+
+    await sync_to_async(demo.ben.delete)()  # the very instance in the scope: it has no key any more
+    await rename(demo.card, "Heard")
+
+    assert (await whole.receive())["payload"]["title"] == "Heard"
+    assert (await odd.receive())["type"] == "DELETE_CARD"
+
+
+async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobody_waiting(
+    demo, connect, gate, quick, caplog
+):
+    page = await sync_to_async(Page.objects.create)()
+    client = await connect(demo.admin)
+    gate.unreadable = {"lab.Page": 2}
+
+    await client.send({"model": "lab.Page", "id": page.hashid, "request_id": "page"})
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "card"})
+    answers = [(await client.receive())["meta"]["request_id"] for _ in range(2)]
+
+    assert sorted(answers) == ["card", "page"]
+    assert gate.unreadable == {"lab.Page": 0}
+    await client.nothing()
+
+
+async def test_nothing_is_evaluated_before_the_hub_hears_or_while_it_does_not(
+    demo, connect, layer, quick, gate, monkeypatch
+):
+    late = layer(LateLayer())
+    client = await connect(demo.amira)
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
+    await client.ask({"action": "ping"})
+    await until(lambda: late.joins)
+    assert gate.batches == []
+
+    await late.join()
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+    gate.batches.clear()
+    deaf = BrokenLayer(new_channel=1_000_000)
+    layer(deaf)
+    await late.group_send("livegate.notices.0", {"type": "the end of this layer"})
+    the_hub()._listening.clear()
+    the_hub()._mark_all()
+    await client.ask({"action": "ping"})
+    assert gate.batches == []
+
+
+async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
+    own = layer(InMemoryChannelLayer())
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    assert own.groups
+
+    await client.close()
+
+    assert (own.groups, own.channels) == ({}, {})
+
+
+class HalfJoined(InMemoryChannelLayer):
+    """As channels_redis' pub/sub layer while Redis is away: the channel is in the group when the SUBSCRIBE fails."""
+
+    failures = 3
+
+    async def group_add(self, group, channel):
+        await super().group_add(group, channel)
+        self.channels.setdefault(channel, asyncio.Queue())
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError
+
+
+async def test_a_group_that_could_not_be_joined_keeps_no_channel_that_nobody_reads(demo, connect, layer, quick):
+    own = layer(HalfJoined())
+    client = await connect(demo.amira)
+
+    await client.subscribe(demo.card)
+
+    assert own.failures == 0
+    assert [len(channels) for channels in own.groups.values()] == [1]
+    assert len(own.channels) <= 1
 
 
 async def test_a_socket_that_ends_while_it_is_sent_to_leaves_no_task(demo, connect):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
-from django.db import transaction
+from django.db import models, transaction
+from django.test.utils import isolate_apps
 from lab.models import Page, Tracked, Unpublished
+from lab.serializers import plain
 
+from livegate.gateway import publications
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice
-from livegate.gateway.notifications import anotify, notify
+from livegate.gateway.notifications import anotify, notices_of, notify
+from livegate.gateway.publications import publish
+from livegate.permissions import anyone
+from livegate.serializers.hashids import encode
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,6 +70,37 @@ def test_what_is_no_instance_is_refused_with_the_remedy():
 def test_an_instance_that_was_never_saved_is_refused():
     with pytest.raises(ValueError, match="never saved"):
         notify(Page())
+
+
+def test_one_instance_that_has_no_hashid_loses_no_others_notice(posts, caplog):
+    page = Page.objects.create()
+    posts.clear()
+
+    notify(page, Page(pk=-1))
+
+    assert posts == [[Notice("update", "lab.Page", page.hashid)]]
+    assert [record.event for record in caplog.records] == ["notices_unsent"]
+
+
+@isolate_apps("lab")
+def test_a_child_with_a_key_of_its_own_is_told_under_its_parents_key(monkeypatch):
+    class Parent(models.Model):
+        class Meta:
+            app_label = "lab"
+
+    class Child(Parent):
+        own = models.AutoField(primary_key=True)
+        link = models.OneToOneField(Parent, on_delete=models.CASCADE, parent_link=True)
+
+        class Meta:
+            app_label = "lab"
+
+    monkeypatch.setattr(publications, "_publications", {})
+    publish(Parent, plain(Parent), to=anyone)
+
+    assert list(notices_of("update", Child(own=7, link_id=3, id=3))) == [
+        Notice("update", "lab.Parent", encode(Parent, 3)),
+    ]
 
 
 def test_without_a_salt_the_save_succeeds_and_what_is_missing_is_logged(posts, settings, caplog):

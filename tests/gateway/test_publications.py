@@ -49,6 +49,13 @@ def test_a_model_that_is_published_twice_is_not_published():
         ((ForeignProxy, CardSerializer), {"watch": ["name", "nme"]}, ImproperlyConfigured, "names nme"),
         ((Document, CardSerializer), {"watch": ["notes"]}, ImproperlyConfigured, "notify"),
         ((Slug, CardSerializer), {}, ImproperlyConfigured, "primary key"),
+        ((Page, CardSerializer), {"queryset": Page.objects.all()[:5]}, ImproperlyConfigured, "filtered"),
+        (
+            (Page, CardSerializer),
+            {"queryset": Page.objects.union(Page.objects.all())},
+            ImproperlyConfigured,
+            "filtered",
+        ),
     ],
 )
 def test_what_can_not_be_published_is_refused_with_the_remedy(arguments, options, error, says):

@@ -448,3 +448,9 @@ def test_a_permission_says_which_paths_it_reads_also_when_it_is_combined():
 )
 def test_what_has_to_be_fetched_for_a_path_is_all_but_the_target_of_a_last_foreign_key(model, path, fetched):
     assert relations_on(model, path) == fetched
+
+
+def test_an_empty_text_is_no_tenant(demo, viewer):
+    demo.amira.first_name = ""
+
+    assert not same_tenant("text", "first_name").allows(viewer(demo.amira), Page(text=""))

@@ -9,6 +9,8 @@ import pytest
 from board.models import Board, Card, Organization
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from django.db import models
+from django.test.utils import isolate_apps
 from lab.models import Document, Page
 from rest_framework import serializers
 
@@ -17,7 +19,6 @@ from livegate.serializers.hashids import encode
 
 User = get_user_model()
 
-# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
 pytestmark = pytest.mark.django_db
 
 
@@ -162,3 +163,27 @@ def test_an_instance_outside_of_the_queryset_does_not_exist(demo):
         field.to_internal_value(encode(Board, demo.card.board_id))
 
     assert not isinstance(raised.value, ObjectDoesNotExist)
+
+
+@isolate_apps("lab")
+def test_a_relation_to_another_field_than_the_key_is_written_as_the_hashid_of_the_key():
+    class Desk(models.Model):
+        number = models.IntegerField(unique=True)
+
+        class Meta:
+            app_label = "lab"
+
+    class Chair(models.Model):
+        desk = models.ForeignKey(Desk, on_delete=models.CASCADE, to_field="number")
+
+        class Meta:
+            app_label = "lab"
+
+    class ChairSerializer(serializers.ModelSerializer):
+        desk = HashidRelatedField(read_only=True)
+
+        class Meta:
+            model = Chair
+            fields = ["desk"]
+
+    assert ChairSerializer(Chair(desk=Desk(pk=1, number=77))).data == {"desk": encode(Desk, 1)}

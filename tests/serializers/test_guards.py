@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from board.models import Card
 from board.serializers import CardSerializer as BoardsCardSerializer
@@ -14,7 +17,6 @@ from livegate.permissions import anyone, is_owner, permission
 from livegate.permissions.requests import retrieval
 from livegate.serializers import PerUserSerializerMixin
 
-# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
 pytestmark = pytest.mark.django_db
 
 
@@ -306,3 +308,45 @@ def test_a_serializer_without_guards_needs_no_request(demo, meta):
 
     assert unguarded(demo.card).data == {"title": "Platform engineer"}
     assert serializer.is_valid()
+
+
+def test_a_guard_is_not_lost_in_a_subclass_whose_meta_forgets_its_parent(demo, viewer):
+    class Detail(BoardsCardSerializer):
+        class Meta:
+            model = Card
+            fields = ["id", "title", "salary"]
+
+    class Open(BoardsCardSerializer):
+        class Meta:
+            model = Card
+            fields = ["id", "title", "salary"]
+            guards = {"salary": anyone}
+
+    context = {"request": retrieval(viewer(demo.dev), demo.card).request}
+
+    assert Detail(demo.card, context=context).data.keys() == {"id", "title"}
+    assert Open(demo.card, context=context).data.keys() == {"id", "title", "salary"}
+
+
+def test_a_serializer_class_that_was_made_for_one_view_is_not_kept(demo, viewer):
+    context = {"request": retrieval(viewer(demo.dev), demo.card).request}
+
+    def show():
+        class One(BoardsCardSerializer):
+            class Meta(BoardsCardSerializer.Meta):
+                pass
+
+        assert One(demo.card, context=context).data
+        return weakref.ref(One)
+
+    made = [show() for _ in range(3)]
+    gc.collect()
+
+    assert [reference() for reference in made] == [None] * 3
+
+
+def test_in_a_request_without_a_user_the_viewer_is_anonymous(demo, rf):
+    request = rf.get("/")
+    request.user = None
+
+    assert "salary" not in BoardsCardSerializer(demo.card, context={"request": request}).data

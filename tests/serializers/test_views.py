@@ -11,7 +11,6 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 from livegate.serializers import HashidField, HashidLookupMixin
 from livegate.serializers.hashids import encode
 
-# Said here, for pytest-django does not see that ``demo`` asks for it, and would leave the real database in its place.
 pytestmark = pytest.mark.django_db
 
 

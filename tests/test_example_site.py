@@ -1,0 +1,126 @@
+"""The example site is read as an example: its REST API keeps tenants apart and tells nobody what they may not know."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from board.models import Board, Card, Organization
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from guardian.shortcuts import assign_perm
+from rest_framework.test import APIClient
+
+from livegate.serializers.hashids import encode
+
+
+@pytest.fixture
+def api():
+    def client(user):
+        client = APIClient()
+        if user.is_authenticated:
+            client.force_authenticate(user)
+        return client
+
+    return client
+
+
+@pytest.fixture
+def theirs(demo):
+    """A board of the other organization."""
+    return encode(
+        Board, Board.objects.create(name="Theirs", organization=Organization.objects.get(name="Southgate")).pk
+    )
+
+
+def test_gone_forbidden_and_malformed_are_one_answer(demo, api):
+    Card.objects.update(public=False)
+    gone = Card.objects.create(board=demo.card.board, owner=demo.amira)
+    asked = [demo.card.hashid, gone.hashid, "aaa"]
+    gone.delete()
+
+    answers = {
+        (answer.status_code, answer.content)
+        for user in (demo.dev, demo.nobody)
+        for hashid in asked
+        for answer in [api(user).get(f"/api/cards/{hashid}/")]
+    }
+
+    assert answers == {(404, b'{"detail":"Not found."}')}
+
+
+def test_a_card_is_not_moved_to_another_organization_and_none_is_made_there(demo, api, theirs):
+    amira = api(demo.amira)
+    nowhere = encode(Board, 10**6)
+
+    moved = amira.patch(f"/api/cards/{demo.card.hashid}/", {"board": theirs}, format="json")
+    made = [amira.post("/api/cards/", {"title": "x", "board": board}, format="json") for board in (theirs, nowhere)]
+
+    assert moved.status_code == 400
+    assert [answer.status_code for answer in made] == [400, 400]
+    assert made[0].content == made[1].content
+    assert theirs not in amira.get("/api/cards/", headers={"accept": "text/html"}).content.decode()
+
+
+def test_a_member_makes_a_card_and_lists_what_they_may_see(demo, api):
+    board = encode(Board, demo.card.board_id)
+
+    made = api(demo.cleo).post("/api/cards/", {"title": "New", "board": board}, format="json")
+
+    assert made.status_code == 201
+    assert made.json()["owner"]["username"] == "cleo"
+    assert {card["title"] for card in api(demo.cleo).get("/api/cards/").json()} == {"New", "Platform engineer"}
+    assert {card["title"] for card in api(demo.dev).get("/api/cards/").json()} == {"Platform engineer"}
+    assert api(demo.nobody).post("/api/cards/", {"title": "x", "board": board}).status_code == 401
+
+
+def test_only_who_may_edit_a_card_does_and_nobody_writes_what_they_may_not_see(demo, api):
+    path = f"/api/cards/{demo.card.hashid}/"
+    assert api(demo.cleo).patch(path, {"title": "x"}).status_code == 403
+    assert api(demo.dev).delete(path).status_code == 403
+
+    assign_perm("change_card", demo.cleo, demo.card)
+    assert api(demo.cleo).patch(path, {"title": "Mine", "salary": 1}).status_code == 200
+
+    demo.card.refresh_from_db()
+    assert (demo.card.title, demo.card.salary) == ("Mine", 84_000)
+    form = api(demo.cleo).get(path, headers={"accept": "text/html"}).content.decode()
+    assert "Mine" in form
+    assert "84000" not in form
+
+
+def test_grants_are_the_owners_to_give_and_members_to_have(demo, api):
+    path = f"/api/cards/{demo.card.hashid}/grants/"
+    grant = {"user": "cleo", "permission": "view_salary"}
+
+    assert api(demo.ben).post(path, grant, format="json").status_code == 403
+    assert api(demo.amira).post(path, {**grant, "user": "dev"}, format="json").status_code == 400
+    assert api(demo.amira).post(path, grant, format="json").json()["cleo"] == ["view_card", "view_salary"]
+    assert api(demo.amira).delete(path, grant, format="json").json()["cleo"] == ["view_card"]
+    assert api(demo.amira).get(path).json()["ben"] == ["view_card", "view_salary"]
+
+
+def test_a_user_is_seen_in_full_by_themselves_in_part_by_colleagues_and_by_nobody_else(demo, api):
+    path = f"/api/users/{encode(type(demo.cleo), demo.cleo.pk)}/"
+
+    assert "email" in api(demo.cleo).get(path).json()
+    assert api(demo.amira).get(path).json().keys() == {"id", "username"}
+    assert api(demo.dev).get(path).status_code == 404
+    assert api(demo.nobody).get(path).status_code == 401
+
+
+def test_out_of_debug_there_is_no_page_with_tokens_no_known_password_and_no_tap(demo, client, settings):
+    settings.DEBUG = False
+    assert client.get("/").status_code == 404
+    assert client.post("/demo/reset/").status_code == 404
+    with pytest.raises(CommandError, match="DEBUG=1"):
+        call_command("load_demo")
+
+    code = "from config.asgi import demo_urlpatterns; print(demo_urlpatterns)"
+    environment = {"DEBUG": "0", "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == "[]", run.stderr
