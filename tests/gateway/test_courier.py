@@ -31,6 +31,7 @@ class Layer:
 
     async def group_send(self, group, message):
         self.asked.set()
+        assert await asyncio.get_running_loop().getaddrinfo("localhost", 6379)
         await asyncio.to_thread(self.gate.wait, PATIENCE)
         self.sent.append((group, unpack(message)))
 

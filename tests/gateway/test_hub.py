@@ -368,6 +368,23 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
     await client.nothing()
 
 
+async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo, connect, gate):
+    page = await sync_to_async(Page.objects.create)()
+    client = await connect(demo.admin)
+    gate.unreadable = {"lab.Page": 1}
+
+    await client.send({"model": "lab.Page", "id": page.hashid})
+    await until(lambda: gate.unreadable == {"lab.Page": 0})
+    [waiting] = [subscription for socket in the_hub().sockets for subscription in socket.subscriptions.values()]
+    await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+    gate.batches.clear()
+    the_hub()._mark(waiting)
+
+    await client.nothing()
+    assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
+
+
 async def test_nothing_is_evaluated_before_the_hub_hears_or_while_it_does_not(
     demo, connect, layer, quick, gate, monkeypatch
 ):
