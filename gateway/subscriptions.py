@@ -81,5 +81,6 @@ class Subscription:
     def _take_away(self, requests: list[Message]) -> list[str]:
         gone = [frames.deleted(self.pair)] if self.etag is not None else []
         self.etag = None
-        self.admitted = self.admitted and not requests
+        if requests:
+            self.admitted = False
         return [*gone, *(frames.refused("not_found", request.request_id) for request in requests)]

@@ -10,6 +10,7 @@ from django.core import serializers
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.signals import post_save
+from django.db.utils import ConnectionDoesNotExist
 from lab.models import (
     Document,
     Foreign,
@@ -23,7 +24,7 @@ from lab.models import (
     Unwatched,
 )
 
-from livegate.gateway.changes import differs
+from livegate.gateway.changes import before_save, differs
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice
 from livegate.gateway.notifications import notify
@@ -386,6 +387,25 @@ def test_a_save_that_fails_leaves_no_trace_for_the_next(foreign, posted, monkeyp
     foreign.save()
 
     assert {label for _, label in posted.look()} == KIN
+
+
+def test_what_a_failed_save_has_read_says_nothing_about_the_next(foreign, posted, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise IntegrityError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Foreign, "_do_update", refuse)
+        with pytest.raises(IntegrityError):
+            foreign.save()
+
+    foreign.save_base(raw=True)  # as loaddata does, without a look at what was there before
+
+    assert {label for _, label in posted.look()} == KIN
+
+
+def test_watched_fields_are_read_in_the_database_that_is_written(foreign):
+    with pytest.raises(ConnectionDoesNotExist):
+        before_save(Foreign, foreign, raw=False, using="elsewhere", update_fields=None)
 
 
 def test_a_save_that_writes_no_watched_field_asks_the_database_nothing_more(foreign, django_assert_num_queries):

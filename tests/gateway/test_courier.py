@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from clients import PATIENCE, until
+from servers import wait_until
 
 from livegate.gateway import courier as courier_module
 from livegate.gateway.courier import Courier
@@ -73,7 +74,9 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
 def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
     monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
 
-    for number in range(50):  # as the callbacks of a commit do, one after the other
+    courier.post([notice(0)])  # as the callbacks of a commit do, one after the other
+    wait_until(lambda: courier._collecting or layer.asked.is_set(), "the loop to wake")
+    for number in range(1, 50):
         courier.post([notice(number)])
     courier.close()
 

@@ -185,8 +185,8 @@ def test_a_statement_that_the_database_refuses_denies_that_viewer_and_touches_no
     demo, see, republish, place, caplog
 ):
     def refused(user):
-        if user == demo.cleo:
-            connection.cursor().execute("SELECT no_such_column")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column" if user == demo.cleo else "SELECT 1")
         return True
 
     class Refused(plain(Card, "title")):

@@ -385,9 +385,7 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
 
 
-async def test_nothing_is_evaluated_before_the_hub_hears_or_while_it_does_not(
-    demo, connect, layer, quick, gate, monkeypatch
-):
+async def test_nothing_is_evaluated_before_the_hub_hears(demo, connect, layer, quick, gate):
     late = layer(LateLayer())
     client = await connect(demo.amira)
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
@@ -397,14 +395,25 @@ async def test_nothing_is_evaluated_before_the_hub_hears_or_while_it_does_not(
 
     await late.join()
     assert (await client.receive())["type"] == "SUBSCRIBED"
+
+
+async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it_is(demo, connect, layer, quick, gate):
+    broken = layer(BrokenLayer())
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    broken.times = {"receive": 1, "new_channel": 1_000_000}
+    await broken.group_send("livegate.notices.0", pack([]))
+    await until(lambda: broken.times["new_channel"] < 1_000_000)
     gate.batches.clear()
-    deaf = BrokenLayer(new_channel=1_000_000)
-    layer(deaf)
-    await late.group_send("livegate.notices.0", {"type": "the end of this layer"})
-    the_hub()._listening.clear()
-    the_hub()._mark_all()
-    await client.ask({"action": "ping"})
+
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
+    before = broken.times["new_channel"]
+    await until(lambda: broken.times["new_channel"] < before - 3)
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
     assert gate.batches == []
+
+    broken.times["new_channel"] = 0
+    assert (await client.receive())["meta"] == {"request_id": "meanwhile"}
 
 
 async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
