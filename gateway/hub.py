@@ -187,13 +187,9 @@ class Hub:
                 decisions = await self._evaluate({item.pair for items in batch.values() for item in items})
             except Exception as error:
                 report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
-                for socket, items in batch.items():
-                    self._put_back(socket, items)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
+                decisions = {}
             undecided = [item for items in batch.values() for item in items if item.pair not in decisions]
-            for item in undecided:  # nobody waits for a publication that can't be read; it is tried again by itself
+            for item in undecided:  # tried again by itself: nobody else waits for what can't be read
                 self._loop.call_later(pause, self._mark, item)
             pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
             for socket, items in batch.items():

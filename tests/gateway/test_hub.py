@@ -368,6 +368,21 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
     await client.nothing()
 
 
+async def test_what_can_not_be_evaluated_alone_keeps_nobody_else_waiting(demo, connect, gate, monkeypatch, caplog):
+    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 1_000)
+    monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 1_000)
+    page = await sync_to_async(Page.objects.create)()
+    odd, whole = await connect(demo.admin), await connect(demo.cleo)
+    await whole.subscribe(demo.card)
+    gate.errors = [TypeError()]
+
+    await odd.send({"model": "lab.Page", "id": page.hashid, "request_id": 1})
+    await until(lambda: caplog.records)
+    await rename(demo.card, "Heard")
+
+    assert (await whole.receive())["payload"]["title"] == "Heard"
+
+
 async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo, connect, gate):
     page = await sync_to_async(Page.objects.create)()
     client = await connect(demo.admin)
