@@ -153,7 +153,7 @@ def guard_problems(publication: Publication) -> Iterator[CheckMessage]:
         seen: set[type] = set()
         try:
             for serializer in all_serializers(publication.serializer(), seen):  # type: ignore[call-arg]
-                yield from guard_problems_of(type(serializer))
+                yield from guard_problems_of(serializer)
         except Exception as error:
             yield Warning(
                 f"The serializer of {publication.label} can't be looked into here: {type(error).__name__}.",
@@ -163,20 +163,20 @@ def guard_problems(publication: Publication) -> Iterator[CheckMessage]:
             )
 
 
-def guard_problems_of(serializer: type[BaseSerializer[Any]]) -> Iterator[CheckMessage]:
-    guards, name = guards_of(serializer), serializer.__name__
-    if guards and not issubclass(serializer, PerUserSerializerMixin):
+def guard_problems_of(serializer: BaseSerializer[Any]) -> Iterator[CheckMessage]:
+    guards, name = guards_of(type(serializer)), type(serializer).__name__
+    if guards and not isinstance(serializer, PerUserSerializerMixin):
         yield Error(
             f"{name} declares guards, but nothing asks them.",
             hint=f"Write class {name}(PerUserSerializerMixin, …).",
-            obj=serializer,
+            obj=type(serializer),
             id="livegate.E008",
         )
     for unknown in unknown_guards(serializer):
         yield Error(
             f"{name} guards {unknown}, which is no field of it.",
             hint="A misspelt guard leaves the field open. Mend the name, or remove the guard.",
-            obj=serializer,
+            obj=type(serializer),
             id="livegate.E009",
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import ALL_FIELDS, BaseSerializer
 
 from ..permissions.viewers import Viewer
 
@@ -46,7 +46,7 @@ class PerUserSerializerMixin:
         guards = guards_of(type(self))
         if not guards:
             return frozenset()
-        if unknown := unknown_guards(type(self)):
+        if unknown := unknown_guards(self):
             raise ImproperlyConfigured(f"{type(self).__name__} guards what is no field of it: {', '.join(unknown)}.")
         viewer = self.viewer()
         return frozenset(name for name, guard in guards.items() if not guard.allows(viewer, instance))
@@ -107,13 +107,23 @@ def guards_of(serializer: type[Any]) -> Mapping[str, Permission]:
     return guards
 
 
-def unknown_guards(serializer: type[Any]) -> tuple[str, ...]:
-    """The names under ``Meta.guards`` that are no field: neither declared here or above, nor of the model.
+def unknown_guards(serializer: Any) -> list[str]:
+    """The names under ``guards`` that are no field of a serializer, nor of one that it is a narrower version of.
 
-    A serializer that shows fewer fields than the one it inherits its guards from has nothing unknown.
+    That the model has something of that name is not enough: a field may show it under another name, unguarded.
     """
-    model = getattr(getattr(serializer, "Meta", None), "model", None)
-    declared = set(getattr(serializer, "_declared_fields", {}))
-    return tuple(
-        name for name in guards_of(serializer) if name not in declared and (model is None or not hasattr(model, name))
-    )
+    missing = guards_of(type(serializer)).keys() - getattr(serializer, "fields", {}).keys()
+    return sorted(name for name in missing if not any(lists(base, name) for base in type(serializer).__mro__))
+
+
+def lists(serializer: type, name: str) -> bool:
+    """Whether a serializer class declares a field, or has it by a ``Meta`` of its own."""
+    if name in vars(serializer).get("_declared_fields", ()):
+        return True
+    meta = vars(serializer).get("Meta")
+    listed = getattr(meta, "fields", ALL_FIELDS)
+    if listed != ALL_FIELDS:
+        return name in listed
+    model = getattr(meta, "model", None)
+    columns = {field.name for field in model._meta.get_fields()} if model else set()
+    return name in columns.difference(getattr(meta, "exclude", ()))

@@ -350,3 +350,51 @@ def test_in_a_request_without_a_user_the_viewer_is_anonymous(demo, rf):
     request.user = None
 
     assert "salary" not in BoardsCardSerializer(demo.card, context={"request": request}).data
+
+
+def test_a_guard_on_what_the_model_has_but_the_serializer_calls_otherwise_is_told_and_shows_nothing(demo, viewer):
+    class Renames(BoardsCardSerializer):
+        pay = serializers.IntegerField(source="salary")
+
+        class Meta:
+            model = Card
+            fields = ["id", "pay"]
+            guards = {"viewed": is_owner("owner")}
+
+    class Dynamic(BoardsCardSerializer):
+        class Meta(BoardsCardSerializer.Meta):
+            guards = {"extra": is_owner("owner")}
+
+        def get_fields(self):
+            return {**super().get_fields(), "extra": serializers.CharField(source="title")}
+
+    context = {"request": retrieval(viewer(demo.dev), demo.card).request}
+
+    with pytest.raises(ImproperlyConfigured, match="viewed"):
+        Renames(demo.card, context=context).data  # noqa: B018
+    assert "extra" not in Dynamic(demo.card, context=context).data
+
+
+def test_a_narrower_version_of_a_serializer_keeps_guards_that_it_has_no_use_for(demo, viewer):
+    class All(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Card
+            fields = "__all__"
+            guards = {"salary": is_owner("owner")}
+
+    class Narrow(All):
+        class Meta(All.Meta):
+            fields = ["title"]
+
+    class Excluding(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Card
+            exclude = ["notes"]
+            guards = {"notes": is_owner("owner")}
+
+    context = {"request": retrieval(viewer(demo.dev), demo.card).request}
+
+    assert "salary" not in All(demo.card, context=context).data
+    assert Narrow(demo.card, context=context).data == {"title": "Platform engineer"}
+    with pytest.raises(ImproperlyConfigured, match="notes"):
+        Excluding(demo.card, context=context).data  # noqa: B018
