@@ -158,6 +158,29 @@ async def test_views_that_waited_too_long_for_a_slow_client_are_made_anew(demo, 
     await client.nothing()
 
 
+async def test_what_is_given_up_while_it_waits_behind_a_slow_frame_is_not_made_anew(demo, connect, gate, monkeypatch):
+    pages = await sync_to_async(Page.objects.bulk_create)([Page(text="old") for _ in range(2)])
+    client = await connect(demo.admin)
+    for page in pages:
+        await client.subscribe(page)
+    [socket] = the_hub().sockets
+    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    await Page.objects.aupdate(text="new")
+    earlier = socket.delivery
+    client.reading.clear()
+    await sync_to_async(notify)(*pages)
+    await until(lambda: socket.delivery is not earlier and len(socket.dirty) == 0)
+
+    await client.send({"action": "unsubscribe", "model": "lab.Page", "id": pages[1].hashid})
+    await until(lambda: len(socket.subscriptions) == 1)
+    gate.batches.clear()
+    client.reading.set()
+
+    assert (await client.receive())["meta"]["id"] == pages[0].hashid
+    await client.nothing()
+    assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
+
+
 async def test_what_is_unsubscribed_while_it_is_evaluated_is_not_sent(demo, connect, gate):
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
