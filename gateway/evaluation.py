@@ -7,28 +7,29 @@ anew, in one consistent read of the database.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from contextvars import copy_context
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
-from django.db.models import Model, prefetch_related_objects
+from django.db.models import prefetch_related_objects
 
-from ..permissions.requests import retrieval
+from ..permissions.inquiries import Inquiry
 from ..permissions.rights import Rights
 from ..permissions.rules import relations_on
-from ..permissions.viewers import Viewer, refresh
-from ..serializers.encoding import encode, etag
+from ..serializers.encoding import etag
 from ..serializers.hashids import InvalidHashid, decode
+from ..serializers.representation import Representation
 from .logs import report
+from .publications import is_serializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from contextvars import Context
+    from collections.abc import Set as AbstractSet
 
-    from ..permissions.rules import Permission
+    from django.db.models import Model
+
+    from ..permissions.viewers import Viewer
     from .publications import Publication
 
 
@@ -39,29 +40,29 @@ class Pair:
     viewer: Viewer
     publication: Publication
     hashid: str
+    _hash: int = field(init=False, repr=False, compare=False)  # pairs are looked up all the time
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.viewer, self.publication, self.hashid)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
-@dataclass(frozen=True)
+@dataclass
 class View:
     """The decision to show: the JSON of the serialized instance, UTF-8, and its ETag."""
 
     body: bytes
     etag: str
+    # The frame that shows it, once it was written: the same for all who are shown this view.
+    frame: str | None = field(default=None, compare=False)
 
 
 # The primary keys that are asked for, each with the hashid that stands for it.
 Wanted = dict["Publication", dict[Any, str]]
 # The decision about a pair: what to show, or None where there is nothing to see.
 Decision = View | None
-
-
-@dataclass(frozen=True)
-class Admission:
-    """What one viewer is about to be shown: who they are now, and an instance and a context of their own."""
-
-    viewer: Viewer
-    instance: Model
-    context: Context
 
 
 class Interrupted(Exception):
@@ -92,9 +93,11 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     databases = {publication: publication.queryset.db for publication in wanted}
     with snapshot([*databases.values(), router.db_for_read(get_user_model())]):
         instances = fetch(wanted, databases)
-        viewers = renew(pairs, wanted)
-        admissions = ask(pairs, instances, viewers)
-        return show(pairs, admissions)
+        rights = renew(pairs, wanted)
+        try:
+            return show(pairs, instances, rights)
+        except DatabaseError as error:
+            raise Interrupted from error
 
 
 def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -116,7 +119,7 @@ def decide_alone(pair: Pair) -> Decision:
     try:
         return decide([pair])[pair]
     except Interrupted as interruption:
-        deny(pair, interruption.__cause__ or interruption)
+        deny(pair.publication, interruption.__cause__ or interruption)
         return None
 
 
@@ -132,114 +135,85 @@ def keys_of(pairs: list[Pair]) -> Wanted:
 
 def fetch(wanted: Wanted, databases: dict[Publication, str]) -> dict[tuple[Publication, str], Model]:
     """The instances that exist, by publication and hashid; one query for each publication, and one for each relation
-    that its permission follows."""
+    that its permissions follow."""
     instances: dict[tuple[Publication, str], Model] = {}
     for publication, keys in wanted.items():
         found = list(publication.queryset.using(databases[publication]).filter(pk__in=list(keys)))
-        prefetch(found, publication.model, publication.permission.reads)
+        prefetch_related_objects(found, *relations(publication.model, publication.reads))
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
 
 
-def renew(pairs: list[Pair], wanted: Wanted) -> dict[Viewer, Viewer]:
+def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
     """The viewers as they are now, with their rights on the objects, read after the content: one query for all
     viewers, and three for each publication, also for objects that are not there."""
-    viewers = refresh(pair.viewer for pair in pairs)
-    users = [viewer.user for viewer in viewers.values()]
-    known = [user for user in users if user.is_authenticated]
-    for publication in wanted:
-        prefetch(known, get_user_model(), publication.permission.reads_of_user)
-    rights = Rights(users)
+    rights = Rights(pair.viewer for pair in pairs)
     for publication, keys in wanted.items():
+        rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
         rights.read(publication.model, keys)
-    return viewers
+    return rights
 
 
-def prefetch(instances: list[Any], model: type[Model], paths: Iterable[str]) -> None:
-    relations = {relations_on(model, path) for path in paths} - {""}
-    prefetch_related_objects(instances, *sorted(relations))
+def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
+    return sorted({relations_on(model, path) for path in paths} - {""})
 
 
-def ask(
-    pairs: list[Pair], instances: dict[tuple[Publication, str], Model], viewers: dict[Viewer, Viewer]
-) -> dict[Pair, Admission]:
-    """The pairs whose viewer may see the object. Each has an instance and a context of its own: what a permission or a
-    serializer remembers on the instance, or sets in a context variable, reaches no other viewer."""
-    admissions: dict[Pair, Admission] = {}
-    for pair in pairs:
-        instance = instances.get((pair.publication, pair.hashid))
-        viewer = viewers.get(pair.viewer)
-        if instance is None or viewer is None:
-            continue
-        with denying(pair):
-            admission = Admission(viewer, own_copy(instance), copy_context())
-            if admission.context.run(allows, pair.publication.permission, viewer, admission.instance):
-                admissions[pair] = admission
-    return admissions
-
-
-def allows(permission: Permission, viewer: Viewer, instance: Model) -> bool:
-    with viewer.locale():
-        return permission.allows(viewer, instance)
-
-
-def own_copy(instance: Model) -> Model:
-    """A copy that shares nothing with the instance, related instances that were fetched with it included."""
-    memo: dict[int, Any] = {}
-    copied: Model = deepcopy(instance, memo)
-    pending, seen = [(instance, copied)], set()
-    while pending:
-        original, twin = pending.pop()
-        if id(original) in seen:
-            continue
-        seen.add(id(original))
-        # Copied querysets have forgotten what they had fetched.
-        for name, fetched in vars(original).get("_prefetched_objects_cache", {}).items():
-            forgetful = vars(twin)["_prefetched_objects_cache"][name]
-            forgetful._result_cache = deepcopy(fetched._result_cache, memo)
-            forgetful._prefetch_done = True
-            pending += zip(fetched._result_cache, forgetful._result_cache, strict=True)
-        for name, related in original._state.fields_cache.items():
-            if isinstance(related, Model):
-                pending.append((related, twin._state.fields_cache[name]))
-    return copied
-
-
-def show(pairs: list[Pair], admissions: dict[Pair, Admission]) -> dict[Pair, Decision]:
-    """The view of each pair that was admitted; for every other, nothing to see."""
+def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rights: Rights) -> dict[Pair, Decision]:
+    """The view of each pair that is allowed to see its object; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
-    for pair, admission in admissions.items():
-        with denying(pair):
-            decisions[pair] = admission.context.run(serialize, pair.publication, admission.viewer, admission.instance)
+    watched: dict[tuple[Publication, str], dict[Viewer, Pair]] = {}
+    for pair in pairs:
+        if pair.viewer in rights.keys:
+            watched.setdefault((pair.publication, pair.hashid), {})[pair.viewer] = pair
+    for instance in instances.values():
+        rights.instances.setdefault(type(instance), []).append(instance)
+    for (publication, hashid), instance in instances.items():
+        pair_of = watched.get((publication, hashid), {})
+        inquiry = Inquiry(rights, instance)
+        for view, viewers in views(publication, inquiry, pair_of.keys()):
+            decisions.update(dict.fromkeys([pair_of[viewer] for viewer in viewers], view))
+        for error in inquiry.denied.values():
+            deny(publication, error)
     return decisions
 
 
-def serialize(publication: Publication, viewer: Viewer, instance: Model) -> View:
-    """The instance as a GET by this viewer would show it."""
-    with viewer.locale():
-        serializer = publication.serializer_for(viewer, instance)
-        view = retrieval(viewer, instance)
-        body = encode(serializer(instance, context=view.get_serializer_context()).data)
-    return View(body, etag(body))
+def views(
+    publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
+) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
+    """What is shown of one instance, with those to whom."""
+    allowed = publication.permission.among(viewers, inquiry)
+    for (serializer, *_), alike in grouped(publication, inquiry, allowed).items():
+        representation = Representation(serializer, inquiry, alike)
+        tell_personal(serializer, representation.alone.values())
+        for body, audience in representation.bodies:
+            yield View(body, etag(body)), audience
 
 
-@contextmanager
-def denying(pair: Pair) -> Iterator[None]:
-    """Within it, an error leaves the pair with nothing to see; also one that is meant to end a task or a process."""
-    try:
-        yield
-    except DatabaseError as error:
-        raise Interrupted from error
-    except BaseException as error:
-        deny(pair, error)
+def grouped(
+    publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
+) -> dict[tuple[Any, ...], set[Viewer]]:
+    """The viewers by the serializer that is chosen for them, and by what else shapes all that they see."""
+    if is_serializer(publication.serializer):
+        chosen = dict.fromkeys(viewers, publication.serializer)
+    else:
+        chosen = inquiry.each(publication.serializer_for, viewers)
+    groups: dict[tuple[Any, ...], set[Viewer]] = {}
+    for viewer, serializer in chosen.items():
+        shape = serializer, viewer.language, viewer.time_zone, viewer.scheme, viewer.host
+        groups.setdefault(shape, set()).add(viewer)
+    return groups
 
 
-def deny(pair: Pair, error: BaseException) -> None:
+def tell_personal(serializer: type[Any], reasons: Iterable[str]) -> None:
+    """Say once of each serializer and reason that it could not be shared."""
+
+
+def deny(publication: Publication, error: BaseException) -> None:
     report(
         "viewer_denied",
-        f"An error while deciding what a viewer sees of a {pair.publication.label}: they see nothing.",
+        f"An error while deciding what a viewer sees of a {publication.label}: they see nothing.",
         error,
-        model=pair.publication.label,
+        model=publication.label,
     )
 
 

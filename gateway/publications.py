@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.serializers import BaseSerializer
 
 from ..permissions.rules import Permission, has_perm
+from ..serializers.guards import guards_of
 from ..serializers.hashids import is_uuid
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ class Publication:
     def queryset(self) -> QuerySet[Any]:
         """A new queryset of all that may be shown at all."""
         return (self.model._default_manager if self.given_queryset is None else self.given_queryset).all()
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The paths that its permission and its serializer's guards follow from an instance."""
+        return frozenset().union(*(permission.reads for permission in self._permissions))
+
+    @cached_property
+    def reads_of_user(self) -> frozenset[str]:
+        """The paths that they follow from a viewer's user."""
+        return frozenset().union(*(permission.reads_of_user for permission in self._permissions))
+
+    @property
+    def _permissions(self) -> list[Permission]:
+        guards = guards_of(self.serializer) if is_serializer(self.serializer) else {}
+        return [self.permission, *guards.values()]
 
     def serializer_for(self, viewer: Viewer, instance: Model) -> SerializerClass:
         """The serializer class that shows this instance to this viewer."""

@@ -1,97 +1,215 @@
-"""Rights: the permissions of all viewers of one evaluation, read together; as ``user.has_perm`` says for each alone."""
+"""Rights: who the viewers of one evaluation are now, and their permissions, read for all of them together."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import auth
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Permission, PermissionsMixin
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, prefetch_related_objects
 from guardian.backends import ObjectPermissionBackend
 from guardian.conf import settings as guardian_settings
-from guardian.core import ObjectPermissionChecker
 from guardian.ctypes import get_content_type
 from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
+from .viewers import refresh, user_key
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from django.db.models import QuerySet
+
+    from .viewers import Viewer
 
 # What a permission is about: the content type's key and the object's, as guardian's own cache has it.
 Subject = tuple[Any, str]
 
 
 class Rights:
-    """The rights of some users. While it is theirs, ``user.has_perm`` answers from it and asks the database nothing.
+    """Some viewers as they are now, and what they may do. Made for one evaluation, and forgotten with it: a right is
+    never older than that.
 
-    Object permissions are answered for the objects that were ``read``; for others the backends are asked, one by one.
-    The users are fresh instances, made for one evaluation, and forgotten with it: a right is never older than that.
+    ``keys`` has those viewers who are there (their user exists and is active, or they are anonymous), each with the
+    primary key of the user, None for an anonymous one. As long as only the questions that are asked here decide, no
+    user instance is made; ``fresh`` makes them, for all at once. Their ``user.has_perm`` answers from what was read,
+    and asks the database nothing.
     """
 
-    def __init__(self, users: Iterable[Any]) -> None:
-        self._users = list(users)
-        self._grants: dict[Subject, dict[Any, set[str]]] = {}
-        self._has_read_models = False
-        self._anonymous: Any = None
-        named = guardian_settings.ANONYMOUS_USER_NAME is not None
-        if named and any(isinstance(user, AnonymousUser) for user in self._users):
-            with suppress(ObjectDoesNotExist):  # an error of those who ask, not of everyone
-                self._anonymous = get_anonymous_user()
-        for user in self._users:
+    def __init__(self, viewers: Iterable[Viewer]) -> None:
+        asked = list(dict.fromkeys(viewers))
+        self.keys: dict[Viewer, Any] = {viewer: None for viewer in asked if viewer.identity is None}
+        self._superusers: set[Any] = set()
+        self._fresh: dict[Viewer, Viewer] = {}
+        self._grants: dict[Subject, dict[str, set[Any]]] = {}
+        # What is decided about, and what was worked out for all viewers together.
+        self.instances: dict[type[Model], list[Model]] = {}
+        self.memo: dict[Any, Any] = {}
+        self._read_accounts(asked)
+
+    def _read_accounts(self, viewers: list[Viewer]) -> None:
+        users = get_user_model()
+        columns = {field.name for field in users._meta.concrete_fields}
+        if not columns >= {"is_active", "is_superuser"} or users.has_perm is not PermissionsMixin.has_perm:
+            self._load(viewers)  # such a user decides for itself what these are
+            return
+        known = {viewer: user_key(viewer) for viewer in viewers if viewer.identity is not None}
+        wanted = set(known.values()) - {None}
+        accounts = users._default_manager.filter(pk__in=wanted).values_list("pk", "is_active", "is_superuser")
+        superuser_of = {key: is_superuser for key, is_active, is_superuser in accounts if is_active}
+        self.keys |= {viewer: key for viewer, key in known.items() if key in superuser_of}
+        self._superusers = {key for key, is_superuser in superuser_of.items() if is_superuser}
+
+    def _load(self, viewers: Iterable[Viewer]) -> None:
+        self._fresh = refresh(viewers)
+        self.keys = {
+            viewer: fresh.user.pk if fresh.identity is not None else None for viewer, fresh in self._fresh.items()
+        }
+        self._superusers = set()
+        for fresh in self._fresh.values():
+            user = fresh.user
+            if getattr(user, "is_superuser", False):
+                self._superusers.add(user.pk)
             # A user model that answers for itself is asked itself.
             if getattr(type(user), "has_perm", None) in (PermissionsMixin.has_perm, AnonymousUser.has_perm):
                 user.has_perm = partial(self.has_perm, user)
 
+    def fresh(self, viewer: Viewer) -> Viewer:
+        """The viewer with a new instance of their user; the first call reads those of all viewers, in one query."""
+        if viewer not in self._fresh:
+            self._load(list(self.keys))
+        return self._fresh[viewer]
+
+    def prefetch_of_users(self, paths: Iterable[str]) -> None:
+        """Fetch what lies on these paths from the users, one query for each relation."""
+        relations = sorted(paths)
+        if relations:
+            users = [self.fresh(viewer).user for viewer, key in self.keys.items() if key is not None]
+            prefetch_related_objects(users, *relations)
+
+    # Reading
+
     def read(self, model: type[Model], keys: Collection[Any]) -> None:
         """Read the object permissions on the objects of a model with these keys, in three queries.
 
-        The same three whether such objects exist or not, and whatever the number of users.
+        The same three whether such objects exist or not, and whatever the number of viewers.
         """
         content_type = get_content_type(model)
-        held = {(content_type.pk, str(key)): {} for key in keys}  # type: ignore[var-annotated]
-        self._grants |= held
-        people = [self._anonymous, *self._users]
-        user_keys = {user.pk for user in people if user is not None and user.pk is not None}
+        held: dict[str, dict[str, set[Any]]] = {str(key): {} for key in keys}
+        self._grants |= {(content_type.pk, key): grants for key, grants in held.items()}
+        user_keys = self._user_keys
 
-        def grants(perms_model: Any) -> tuple[QuerySet[Any], str]:
+        def grants_of(perms_model: Any) -> tuple[QuerySet[Any], str]:
             about = perms_model._base_manager.filter(permission__content_type=content_type)
             if perms_model.objects.is_generic():
-                texts = [key for _, key in held]
-                return about.filter(content_type=content_type, object_pk__in=texts), "object_pk"
+                return about.filter(content_type=content_type, object_pk__in=list(held)), "object_pk"
             return about.filter(content_object__in=keys), "content_object_id"
 
         subject: Any = model  # guardian takes a class too, and does not say so
-        rows, key_name = grants(get_user_obj_perms_model(subject))
-        for user, key, codename in rows.filter(user__in=user_keys).values_list(
-            "user", key_name, "permission__codename"
-        ):
-            held[content_type.pk, str(key)].setdefault(user, set()).add(codename)
+        rows, key_name = grants_of(get_user_obj_perms_model(subject))
+        own = rows.filter(user__in=user_keys).values_list("user", key_name, "permission__codename")
+        for user, key, codename in own:
+            held[str(key)].setdefault(codename, set()).add(user)
 
-        rows, key_name = grants(get_group_obj_perms_model(subject))
+        rows, key_name = grants_of(get_group_obj_perms_model(subject))
         members = members_of(user_keys, rows.values("group"))
         for group, key, codename in rows.values_list("group", key_name, "permission__codename"):
-            for user in members.get(group, ()):
-                held[content_type.pk, str(key)].setdefault(user, set()).add(codename)
+            held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
+
+    @cached_property
+    def _user_keys(self) -> set[Any]:
+        keys = {key for key in self.keys.values() if key is not None}
+        return keys if self._anonymous is None else {*keys, self._anonymous.pk}
+
+    @cached_property
+    def _anonymous(self) -> Any:
+        """The user who stands for all anonymous viewers; None where there is none, or nobody to stand for."""
+        if guardian_settings.ANONYMOUS_USER_NAME is not None and None in self.keys.values():
+            with suppress(ObjectDoesNotExist):  # an error of those who ask, not of everyone
+                return get_anonymous_user()
+        return None
+
+    @cached_property
+    def _model_permissions(self) -> tuple[dict[Any, set[str]], dict[Any, set[str]]]:
+        """The model-level permissions of the users, their own and those of their groups, in three queries."""
+        users = self._user_keys
+        own: dict[Any, set[str]] = {key: set() for key in users}
+        through_groups: dict[Any, set[str]] = {key: set() for key in users}
+        direct = Permission.objects.filter(user__in=users)
+        for key, app, codename in direct.values_list("user", "content_type__app_label", "codename").order_by():
+            if key in own:
+                own[key].add(f"{app}.{codename}")
+        members = members_of(users)
+        of_groups = Permission.objects.filter(group__in=members)
+        for group, app, codename in of_groups.values_list("group", "content_type__app_label", "codename").order_by():
+            for key in members.get(group, ()):
+                through_groups[key].add(f"{app}.{codename}")
+        return own, through_groups
+
+    # Asking about all at once
+
+    @cached_property
+    def _decide(self) -> bool:
+        """Whether nothing else decides than what was read here: no backend and no user model of one's own."""
+        answering = {type(backend) for backend in self._backends if hasattr(backend, "has_perm")}
+        plain: bool = get_user_model().has_perm is PermissionsMixin.has_perm
+        return plain and answering <= {ModelBackend, ObjectPermissionBackend}
+
+    def holding(self, viewers: AbstractSet[Viewer], perm: str, obj: Model | None = None) -> set[Viewer] | None:
+        """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
+        if not self._decide:
+            return None
+        holders = self._superusers | (self._holders(perm, obj) if obj else self._model_holders(perm))
+        keys = self.keys
+        held = {viewer for viewer in viewers if keys[viewer] in holders}
+        anonymous = {viewer for viewer in viewers if keys[viewer] is None}
+        return held | anonymous if anonymous and self.has_perm(AnonymousUser(), perm, obj) else held
+
+    def _holders(self, perm: str, obj: Model) -> set[Any]:
+        """The keys of the users who have an object permission, as guardian's backend sees it."""
+        if not self._asks(ObjectPermissionBackend):
+            return set()
+        content_type = get_content_type(obj)
+        label, dot, codename = perm.partition(".")
+        if dot and label not in (obj._meta.app_label, content_type.app_label):
+            raise WrongAppError(f"{perm} is no permission on a {obj._meta.label}.")
+        subject = content_type.pk, str(obj.pk)
+        if subject not in self._grants:  # not one of those that are decided about, but nested in one
+            self.read(type(obj), [obj.pk])
+        return self._grants[subject].get(codename if dot else perm, set())
+
+    def _model_holders(self, perm: str) -> set[Any]:
+        if not self._asks(ModelBackend):
+            return set()
+        return {key for permissions in self._model_permissions for key, held in permissions.items() if perm in held}
+
+    def _asks(self, backend: type[Any]) -> bool:
+        return any(type(one) is backend for one in self._backends)
+
+    @cached_property
+    def _backends(self) -> Sequence[Any]:
+        return auth.get_backends()
+
+    # Asking about one
 
     def has_perm(self, user: Any, perm: str, obj: Any = None) -> bool:
         """``user.has_perm(perm, obj)``: the backends in their order, guardian's and Django's answered from here."""
         if user.is_active and user.is_superuser:
             return True
-        if obj is None and not self._has_read_models:
-            self._read_model_permissions()
-        backends: list[Any] = auth.get_backends()
-        for backend in backends:
+        if obj is None and user.is_authenticated:
+            user._user_perm_cache, user._group_perm_cache = (held[user.pk] for held in self._model_permissions)
+        for backend in self._backends:
             if not hasattr(backend, "has_perm"):
                 continue
             try:
                 if type(backend) is ObjectPermissionBackend:  # which answers for objects only
-                    allowed = isinstance(obj, Model) and self._granted(backend, user, perm, obj)
+                    allowed = isinstance(obj, Model) and self._is_granted(user, perm, obj)
                 else:
                     allowed = backend.has_perm(user, perm, obj)
                 if allowed:
@@ -100,40 +218,14 @@ class Rights:
                 return False
         return False
 
-    def _granted(self, backend: Any, user: Any, perm: str, obj: Model) -> bool:
-        """What guardian's backend answers, with its checker's cache filled from what was read."""
-        content_type = get_content_type(obj)
-        subject = content_type.pk, str(obj.pk)
-        if subject not in self._grants:
-            return bool(backend.has_perm(user, perm, obj))
-        if not user.is_authenticated:
-            if guardian_settings.ANONYMOUS_USER_NAME is None:
-                return False
-            user = self._anonymous or get_anonymous_user()  # which raises where there is none
-        label, dot, _ = perm.partition(".")
-        if dot and label not in (obj._meta.app_label, content_type.app_label):
-            raise WrongAppError(f"{perm} is no permission on a {obj._meta.label}.")
-        checker = ObjectPermissionChecker(user)
-        checker._obj_perms_cache[subject] = list(self._grants[subject].get(user.pk, ()))
-        return bool(checker.has_perm(perm, obj))
-
-    def _read_model_permissions(self) -> None:
-        """Fill the caches in which Django's ModelBackend keeps a user's model-level permissions, in three queries."""
-        self._has_read_models = True
-        users = {user.pk: user for user in self._users if user.pk is not None}
-        own: dict[Any, set[str]] = {key: set() for key in users}
-        through_groups: dict[Any, set[str]] = {key: set() for key in users}
-        direct = Permission.objects.filter(user__in=users)
-        for key, app, codename in direct.values_list("user", "content_type__app_label", "codename").order_by():
-            own[key].add(f"{app}.{codename}")
-        members = members_of(users)
-        of_groups = Permission.objects.filter(group__in=members)
-        for group, app, codename in of_groups.values_list("group", "content_type__app_label", "codename").order_by():
-            for key in members[group]:
-                through_groups[key].add(f"{app}.{codename}")
-        for key, user in users.items():
-            if user.is_active and not user.is_superuser:
-                user._user_perm_cache, user._group_perm_cache = own[key], through_groups[key]
+    def _is_granted(self, user: Any, perm: str, obj: Model) -> bool:
+        if user.is_authenticated:
+            return user.is_active and user.pk in self._holders(perm, obj)
+        if guardian_settings.ANONYMOUS_USER_NAME is None:
+            return False
+        anonymous = self._anonymous or get_anonymous_user()  # which raises where there is none
+        holds = anonymous.pk in self._holders(perm, obj)
+        return anonymous.is_active and (anonymous.is_superuser or holds)
 
 
 def members_of(users: Iterable[Any], groups: QuerySet[Any] | None = None) -> dict[Any, list[Any]]:
@@ -149,6 +241,6 @@ def members_of(users: Iterable[Any], groups: QuerySet[Any] | None = None) -> dic
     if groups is not None:
         rows = rows.filter(**{f"{group}__in": groups})
     members: dict[Any, list[Any]] = {}
-    for group_key, user_key in rows.values_list(group, user):
-        members.setdefault(group_key, []).append(user_key)
+    for group_key, member in rows.values_list(group, user):
+        members.setdefault(group_key, []).append(member)
     return members

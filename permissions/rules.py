@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
+from django.db import DatabaseError
 from django.db.models import ForeignKey, Model
 from django.db.models.manager import BaseManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
+    from .inquiries import Inquiry
+    from .rights import Rights
     from .viewers import Viewer
+
+    # Which of these viewers a question allows, told for all together; None where each has to be asked.
+    Together = Callable[[AbstractSet[Viewer], Model, Rights], AbstractSet[Viewer] | None]
 
 
 class Permission:
@@ -44,6 +51,10 @@ class Permission:
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         """Whether the viewer may see the instance; any exception means that it is not known."""
         raise NotImplementedError
+
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
+        """Those whom ``allows`` allows. One for whom that is not known is ``denied`` by the inquiry, and no yes."""
+        return inquiry.one_by_one(self.allows, viewers)
 
     def __and__(self, other: Permission) -> Permission:
         return All(self, other) if isinstance(other, Permission) else NotImplemented
@@ -96,6 +107,9 @@ class All(Combined):
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return self.left.allows(viewer, instance) and self.right.allows(viewer, instance)
 
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
+        return self.right.among(self.left.among(viewers, inquiry), inquiry)
+
     def __repr__(self) -> str:
         return f"{within(self.left, AnyOf)} & {within(self.right, AnyOf, All)}"
 
@@ -103,6 +117,10 @@ class All(Combined):
 class AnyOf(Combined):
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return self.left.allows(viewer, instance) or self.right.allows(viewer, instance)
+
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
+        allowed = self.left.among(viewers, inquiry)
+        return allowed | self.right.among(viewers - allowed - inquiry.denied.keys(), inquiry)
 
     def __repr__(self) -> str:
         return f"{self.left!r} | {within(self.right, AnyOf)}"
@@ -123,6 +141,10 @@ class Not(Permission):
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return not self.inner.allows(viewer, instance)
 
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
+        refused = viewers - self.inner.among(viewers, inquiry)
+        return refused - inquiry.denied.keys()
+
     def __repr__(self) -> str:
         return f"~{within(self.inner, All, AnyOf)}"
 
@@ -133,15 +155,30 @@ def within(permission: Permission, *looser: type[Permission]) -> str:
 
 @dataclass(frozen=True)
 class Rule(Permission):
-    """A permission that a function answers, under the name by which it is printed."""
+    """A permission that a function answers, under the name by which it is printed.
+
+    ``together`` is the same answer for many viewers; where it raises, each is asked alone.
+    """
 
     name: str
     answer: Callable[[Viewer, Model], bool]
     reads: frozenset[str] = frozenset()
     reads_of_user: frozenset[str] = frozenset()
+    together: Together | None = None
 
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return self.answer(viewer, instance)
+
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
+        allowed = None
+        if self.together is not None:
+            try:
+                allowed = self.together(viewers, inquiry.instance, inquiry.rights)
+            except DatabaseError:
+                raise
+            except Exception:
+                allowed = None  # an error of those whom it concerns, not of all
+        return super().among(viewers, inquiry) if allowed is None else allowed
 
     def __repr__(self) -> str:
         return self.name
@@ -168,6 +205,7 @@ def has_perm(perm: str) -> Permission:
     return Rule(
         f'has_perm("{perm}")',
         lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance), instance)),
+        together=lambda viewers, instance, rights: rights.holding(viewers, qualified(perm, instance), instance),
     )
 
 
@@ -176,6 +214,7 @@ def has_model_perm(perm: str) -> Permission:
     return Rule(
         f'has_model_perm("{perm}")',
         lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance))),
+        together=lambda viewers, instance, rights: rights.holding(viewers, qualified(perm, instance)),
     )
 
 
@@ -188,7 +227,12 @@ def is_owner(path: str) -> Permission:
     def owns(viewer: Viewer, instance: Model) -> bool:
         return viewer.user.is_authenticated and identity(viewer.user) in values_at(instance, path)
 
-    return Rule(f'is_owner("{path}")', owns, reads=frozenset([path]))
+    def own(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
+        users = get_user_model()._meta.concrete_model
+        owners = {key for model, key in values_at(instance, path) if model is users}
+        return {viewer for viewer in viewers if rights.keys[viewer] in owners}
+
+    return Rule(f'is_owner("{path}")', owns, reads=frozenset([path]), together=own)
 
 
 def same_tenant(path: str, user_path: str) -> Permission:
@@ -203,27 +247,42 @@ def same_tenant(path: str, user_path: str) -> Permission:
             return False
         return not values_at(instance, path).isdisjoint(values_at(viewer.user, user_path))
 
+    def meet(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
+        known = {viewer for viewer in viewers if rights.keys[viewer] is not None}
+        tenants = values_at(instance, path)
+        return {viewer for viewer in known if not tenants.isdisjoint(values_at(rights.fresh(viewer).user, user_path))}
+
     return Rule(
-        f'same_tenant("{path}", "{user_path}")', meets, reads=frozenset([path]), reads_of_user=frozenset([user_path])
+        f'same_tenant("{path}", "{user_path}")',
+        meets,
+        reads=frozenset([path]),
+        reads_of_user=frozenset([user_path]),
+        together=meet,
     )
 
 
-@permission
-def anyone(viewer: Viewer, instance: Model) -> bool:
-    """Everyone, also an anonymous visitor."""
-    return True
+anyone: Permission = Rule("anyone", lambda viewer, instance: True, together=lambda viewers, instance, rights: viewers)
+"""Everyone, also an anonymous visitor."""
+
+is_authenticated: Permission = Rule(
+    "is_authenticated",
+    lambda viewer, instance: bool(viewer.user.is_authenticated),
+    together=lambda viewers, instance, rights: {viewer for viewer in viewers if rights.keys[viewer] is not None},
+)
+"""The viewer is logged in."""
+
+is_self: Permission = Rule(
+    "is_self",
+    lambda viewer, instance: is_user(instance) and identity(instance) == identity(viewer.user),
+    together=lambda viewers, instance, rights: {
+        viewer for viewer in viewers if is_user(instance) and rights.keys[viewer] == instance.pk
+    },
+)
+"""The instance is the viewer's own user."""
 
 
-@permission
-def is_authenticated(viewer: Viewer, instance: Model) -> bool:
-    """The viewer is logged in."""
-    return bool(viewer.user.is_authenticated)
-
-
-@permission
-def is_self(viewer: Viewer, instance: Model) -> bool:
-    """The instance is the viewer's own user."""
-    return isinstance(instance, get_user_model()) and identity(instance) == identity(viewer.user)
+def is_user(instance: Model) -> bool:
+    return isinstance(instance, get_user_model())
 
 
 def qualified(perm: str, instance: Model) -> str:

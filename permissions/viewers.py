@@ -40,11 +40,17 @@ class Viewer:
     host: str
     # Who the user is: (model, primary key), kept from when the viewer was made; None for an anonymous one.
     identity: tuple[type | None, Any] | None = field(init=False, repr=False)
+    _hash: int = field(init=False, repr=False, compare=False)  # viewers are looked up all the time
 
     def __post_init__(self) -> None:
         model = self.user._meta.concrete_model if isinstance(self.user, Model) else None
         known = (model, getattr(self.user, "pk", None)) if self.user.is_authenticated else None
         object.__setattr__(self, "identity", known)
+        whole = (self.language, self.time_zone, self.scheme, self.host, known)
+        object.__setattr__(self, "_hash", hash(whole))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of_request(cls, request: HttpRequest | Request) -> Viewer:
@@ -82,10 +88,14 @@ class Viewer:
 
     def request(self) -> ASGIRequest:
         """A GET by this viewer, as an HTTP server would have handed it to Django: no query string, no cookies."""
-        headers = [(b"host", self.host.encode("latin1"))] if self.host else []
-        request = request_from(scheme=self.scheme, headers=headers)
+        request = self.bare_request()
         request.user = self.user
         return request
+
+    def bare_request(self, kind: type[ASGIRequest] = ASGIRequest) -> ASGIRequest:
+        """The same, without a word about the user."""
+        headers = [(b"host", self.host.encode("latin1"))] if self.host else []
+        return request_from(scheme=self.scheme, headers=headers, kind=kind)
 
     @contextmanager
     def locale(self) -> Iterator[None]:
@@ -129,7 +139,11 @@ def user_key(viewer: Viewer) -> Any:
 
 
 def request_from(
-    *, scheme: str, headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None = None
+    *,
+    scheme: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    server: tuple[str, int] | None = None,
+    kind: type[ASGIRequest] = ASGIRequest,
 ) -> ASGIRequest:
     scope = {
         "type": "http",
@@ -140,7 +154,7 @@ def request_from(
         "headers": list(headers),
         "server": server,
     }
-    return ASGIRequest(scope, BytesIO())
+    return kind(scope, BytesIO())
 
 
 def host_of(request: HttpRequest | Request) -> str:

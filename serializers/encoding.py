@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.renderers import JSONRenderer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 def encode(data: Any) -> bytes:
@@ -18,6 +21,16 @@ def encode(data: Any) -> bytes:
         raise TypeError("The serializer gave None, and there is nothing to show in it.")
     body: bytes = JSONRenderer().render(data)
     return body
+
+
+def encode_members(data: Mapping[str, Any]) -> dict[str, bytes]:
+    """The members of a JSON object, each with its name, as they stand in the object; to be joined by ``object_of``."""
+    return {name: encode({name: value})[1:-1] for name, value in data.items()}
+
+
+def object_of(members: Iterable[bytes]) -> bytes:
+    """The JSON object of these members: byte for byte what ``encode`` makes of the whole."""
+    return b"{%b}" % (b"," if JSONRenderer.compact else b", ").join(members)
 
 
 def etag(body: bytes) -> str:

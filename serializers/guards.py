@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
-from rest_framework.serializers import ALL_FIELDS, BaseSerializer
+from rest_framework.serializers import ALL_FIELDS, BaseSerializer, ListSerializer
 
+from ..permissions.requests import audience_of
 from ..permissions.viewers import Viewer
+from .facts import FactListSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,22 +48,35 @@ class PerUserSerializerMixin:
         guards = guards_of(type(self))
         if not guards:
             return frozenset()
-        if unknown := unknown_guards(self):
-            raise ImproperlyConfigured(f"{type(self).__name__} guards what is no field of it: {', '.join(unknown)}.")
-        viewer = self.viewer()
-        return frozenset(name for name, guard in guards.items() if not guard.allows(viewer, instance))
-
-    def viewer(self) -> Viewer:
+        self.check_guards()
         request = self.context.get("request")  # type: ignore[attr-defined]
         if request is None:
             raise ImproperlyConfigured(
                 f"{type(self).__name__} has guards, and nobody to ask them about. "
                 'Pass the request: context={"request": request}.'
             )
-        return Viewer.of_request(request)
+        if audience := audience_of(request):
+            return frozenset(guards.keys() - audience.allowed(guards, instance))
+        viewer = Viewer.of_request(request)
+        return frozenset(name for name, guard in guards.items() if not guard.allows(viewer, instance))
+
+    @classmethod
+    def many_init(cls, *args: Any, **kwargs: Any) -> Any:
+        listing = super().many_init(*args, **kwargs)  # type: ignore[misc]
+        if type(listing) is ListSerializer:
+            listing.__class__ = FactListSerializer
+        return listing
+
+    def check_guards(self) -> None:
+        """Raise ImproperlyConfigured where a guard is for a field that does not exist."""
+        if unknown := unknown_guards(self):
+            raise ImproperlyConfigured(f"{type(self).__name__} guards what is no field of it: {', '.join(unknown)}.")
 
     def to_representation(self, instance: Any) -> Any:
-        hidden = self.hidden_fields(instance)
+        return self.represent_without(self.hidden_fields(instance), instance)
+
+    def represent_without(self, hidden: frozenset[str], instance: Any) -> Any:
+        """The representation without the hidden fields, which are not read from the instance."""
         outer, self._hidden = self._hidden, hidden
         try:
             data = super().to_representation(instance)  # type: ignore[misc]

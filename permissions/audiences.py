@@ -1,0 +1,107 @@
+"""The audience: viewers who are shown the same bytes, as long as nothing that is asked tells them apart."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from .inquiries import Inquiry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from django.db.models import Model
+
+    from .rights import Rights
+    from .rules import Permission
+    from .viewers import Viewer
+
+Value = TypeVar("Value")
+# Where those who reach for a viewer are not to be found: the ways that lead there.
+WAYS = ("livegate.permissions.", "livegate.serializers.", "rest_framework.", "django.")
+
+
+class Unshared(BaseException):
+    """What is being made can't be shared by the audience. No application code is to catch it; the audience knows why
+    in any case."""
+
+
+class Audience:
+    """The viewers for whom something is being made once.
+
+    Whatever depends on the viewer has to be asked here. Where the answers differ, the making ends, and the audience
+    has fallen into ``parts``, for each of which it begins anew. Where one viewer would be looked at, it ends with
+    the reason in ``personal``: then no two viewers can share it.
+    """
+
+    def __init__(
+        self, viewers: AbstractSet[Viewer], rights: Rights, known: Mapping[tuple[Any, ...], bool] | None = None
+    ) -> None:
+        self.viewers = viewers
+        self.rights = rights
+        self.parts: list[AbstractSet[Viewer]] = []
+        self.personal = ""
+        self._known = known or {}
+
+    def allowed(self, permissions: Mapping[str, Permission], instance: Model) -> frozenset[str]:
+        """The names of the permissions that allow the viewers to see an instance."""
+        inquiry = Inquiry(self.rights, instance)
+        yes = {name: self._among(permission, inquiry) for name, permission in permissions.items()}
+        if inquiry.apart:
+            self.reach(next(iter(inquiry.apart.values())).reason)
+        if inquiry.denied:
+            others = self.viewers - inquiry.denied.keys()
+            if not others:
+                raise next(iter(inquiry.denied.values()))
+            self._divide([inquiry.denied.keys(), others])
+        return self.agree(cells_of(self.viewers, yes))
+
+    def _among(self, permission: Permission, inquiry: Inquiry) -> AbstractSet[Viewer]:
+        known = self._known.get(question(permission, inquiry.instance))
+        if known is not None:
+            return self.viewers if known else frozenset()
+        return permission.among(self.viewers - inquiry.denied.keys(), inquiry)
+
+    def agree(self, cells: Mapping[Value, AbstractSet[Viewer]]) -> Value:
+        """The one value that all viewers have; they are divided where there are several."""
+        if len(cells) > 1:
+            self._divide(list(cells.values()))
+        return next(iter(cells))
+
+    def _divide(self, parts: list[AbstractSet[Viewer]]) -> NoReturn:
+        self.parts = parts
+        raise Unshared
+
+    def reach(self, what: str) -> NoReturn:
+        """Somebody reaches for one viewer, where there are several."""
+        self.personal = f"{what}, {caller()}"
+        raise Unshared(self.personal)
+
+
+def cells_of(
+    viewers: AbstractSet[Viewer], allowed: Mapping[str, AbstractSet[Viewer]]
+) -> dict[frozenset[str], set[Viewer]]:
+    """The viewers by the names under which they are allowed."""
+    cells: dict[frozenset[str], set[Viewer]] = {frozenset(): set(viewers)}
+    for name, among in allowed.items():
+        finer: dict[frozenset[str], set[Viewer]] = {}
+        for names, cell in cells.items():
+            if inside := cell & among:
+                finer[names | {name}] = inside
+            if len(inside) < len(cell):
+                finer[names] = cell - among
+        cells = finer
+    return cells
+
+
+def question(permission: Permission, instance: Model) -> tuple[Any, ...]:
+    return permission, instance._meta.concrete_model, instance.pk
+
+
+def caller() -> str:
+    """Where the application reached for what it can't have."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(WAYS):
+        frame = frame.f_back
+    return f"in {frame.f_code.co_name} at {frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,94 @@
+"""The inquiry: questions about one instance, asked of many viewers at once."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar
+
+from django.db import DatabaseError
+from django.db.models import Model, prefetch_related_objects
+
+from .copies import Seal, own_copy, paths_held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+    from contextvars import Context
+
+    from .rights import Rights
+    from .viewers import Viewer
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Place:
+    """Where application code runs for a viewer: an instance, and a context; and why it is that viewer's own."""
+
+    instance: Model
+    context: Context
+    reason: str = ""
+
+
+class Inquiry:
+    """What is asked about one instance, for viewers who are there (``rights.keys``).
+
+    Built-in permissions answer for all viewers together; application code is called for one after the other. What it
+    leaves on the instance or in a context variable sets that viewer ``apart``, and reaches no other. Viewers for
+    whom it failed are ``denied``, with the error.
+    """
+
+    def __init__(self, rights: Rights, instance: Model) -> None:
+        self.rights = rights
+        self.instance = instance
+        self.apart: dict[Viewer, Place] = {}
+        self.denied: dict[Viewer, BaseException] = {}
+        self._working: Model | None = None
+        self._seal: Seal
+
+    def one_by_one(self, allows: Callable[[Viewer, Model], bool], viewers: AbstractSet[Viewer]) -> set[Viewer]:
+        """Those whom a function allows."""
+        return {viewer for viewer, allowed in self.each(allows, viewers).items() if allowed}
+
+    def each(self, function: Callable[[Viewer, Model], Answer], viewers: AbstractSet[Viewer]) -> dict[Viewer, Answer]:
+        """What a function of the application answers, called for each viewer, in their language and time zone."""
+        answers: dict[Viewer, Answer] = {}
+        for _, alike in groupby(sorted(viewers, key=locale_of), key=locale_of):
+            together = list(alike)
+            with together[0].locale():
+                for viewer in together:
+                    try:
+                        answers[viewer] = self._call(function, viewer)
+                    except DatabaseError:
+                        raise
+                    except BaseException as error:
+                        self.denied[viewer] = error
+        return answers
+
+    def _call(self, function: Callable[[Viewer, Model], Answer], viewer: Viewer) -> Answer:
+        if viewer in self.apart:
+            place = self.apart[viewer]
+            return place.context.run(function, self.rights.fresh(viewer), place.instance)
+        if self._working is None:
+            self._working = own_copy(self.instance)
+            self._seal = Seal(self._working)
+        before, place = copy_context(), Place(self._working, copy_context())
+        try:
+            return place.context.run(function, self.rights.fresh(viewer), place.instance)
+        finally:
+            if place.context != before:
+                place.reason = "a permission set a context variable"
+            if self._seal.is_broken:
+                place.reason = "a permission left something on the instance"
+                self._working = None
+                # What had to be fetched for one is fetched for all who come after.
+                if missing := paths_held([place.instance]) - paths_held([self.instance]):
+                    prefetch_related_objects([self.instance], *sorted(missing))
+            if place.reason:
+                self.apart[viewer] = place
+
+
+def locale_of(viewer: Viewer) -> tuple[str, str]:
+    return viewer.language, viewer.time_zone

@@ -1,0 +1,133 @@
+"""Facts: fields whose value differs by viewer, worked out for all viewers and instances at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models.manager import BaseManager
+from rest_framework.serializers import Field, ListSerializer
+
+from ..permissions.copies import own_copies
+from ..permissions.requests import audience_of, rights_of
+from ..permissions.viewers import Viewer
+from .encoding import encode, encode_members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from django.db.models import Model
+
+    from ..permissions.inquiries import Inquiry
+    from ..permissions.rights import Rights
+
+    # (viewers, instances) to the values that are not the default, each at (the user's key, the instance's key).
+    Fact = Callable[[Sequence[Viewer], Sequence[Any]], Mapping[tuple[Any, Any], Any]]
+
+
+class FactField(Field[Any, Any, Any, Any]):
+    """A value that differs by viewer, such as whether they marked the instance; read-only.
+
+        def favorites(viewers, cards):
+            users = [viewer.user.pk for viewer in viewers]
+            found = Favorite.objects.filter(user__in=users, card__in=cards)
+            return dict.fromkeys(found.values_list("user", "card"), True)
+
+        is_favorite = FactField(favorites, default=False)
+
+    The function gets viewers and instances, and gives the values by (primary key of the user, primary key of the
+    instance), such as JSON takes as they are; an anonymous viewer's key is None. What it leaves out has the
+    ``default``. It is called once for all viewers of an evaluation, and once for a list, in push and in REST.
+    Raises LookupError for a key that was not asked for.
+    """
+
+    def __init__(self, function: Fact, *, default: Any, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "read_only": True})
+        self.function = function
+        self.otherwise = default
+
+    def get_attribute(self, instance: Any) -> Any:
+        return instance
+
+    def to_representation(self, instance: Any) -> Any:
+        request = self.context.get("request")
+        if request is None:
+            raise ImproperlyConfigured(
+                f"{self.field_name} is a fact about the viewer, and there is none. "
+                'Pass the request: context={"request": request}.'
+            )
+        listing = getattr(self.parent, "parent", None)
+        showing = listing.showing if isinstance(listing, FactListSerializer) else [instance]
+        if audience := audience_of(request):
+            values = self.values_among(audience.rights, instance, showing)
+            keys = audience.rights.keys
+            cells: dict[bytes, set[Viewer]] = {}
+            for viewer in audience.viewers:
+                cells.setdefault(encode([values[keys[viewer]]]), set()).add(viewer)
+            audience.agree(cells)
+            return values[keys[next(iter(audience.viewers))]]
+        viewer, rights = Viewer.of_request(request), rights_of(request)
+        if rights is not None:
+            return self.values_among(rights, instance, showing)[viewer.user.pk]
+        known = listing.known if isinstance(listing, FactListSerializer) else {}
+        return self.values([viewer], instance, showing, known)[viewer.user.pk]
+
+    def texts(self, name: str, inquiry: Inquiry, viewers: AbstractSet[Viewer]) -> dict[Viewer, bytes]:
+        """The member of the JSON object under this name for each viewer."""
+        values = self.values_among(inquiry.rights, inquiry.instance, [inquiry.instance])
+        written: dict[Any, bytes] = {}
+        texts: dict[Viewer, bytes] = {}
+        for viewer in viewers:
+            value = values[inquiry.rights.keys[viewer]]
+            # 1 is True to a dict, and 0.0 is False.
+            plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)
+            if plain not in written:
+                written |= {plain: encode_members({name: value})[name]}
+            texts[viewer] = written[plain]
+        return texts
+
+    def values_among(self, rights: Rights, instance: Model, showing: Sequence[Model]) -> Mapping[Any, Any]:
+        """The values for all viewers of an evaluation, by the user's key."""
+        if instance_key(self.function, instance) not in rights.memo:
+            # Copies, because what the function keeps on an instance may concern one viewer.
+            showing = own_copies([*showing, *rights.instances.get(type(instance), [])])
+        viewers = [rights.fresh(viewer) for viewer in rights.keys]
+        return self.values(viewers, instance, showing, rights.memo)
+
+    def values(
+        self, viewers: Sequence[Viewer], instance: Model, showing: Sequence[Model], known: dict[Any, Any]
+    ) -> Mapping[Any, Any]:
+        """The values of an instance by the user's key; those of all that is shown with it are ``known`` then."""
+        key = instance_key(self.function, instance)
+        if key not in known:
+            instances = {one.pk: one for one in showing}
+            users = {viewer.user.pk for viewer in viewers}
+            found = self.function(viewers, list(instances.values()))
+            for one in instances.values():
+                known[instance_key(self.function, one)] = dict.fromkeys(users, self.otherwise)
+            for user_key, own_key in found:
+                if user_key not in users or own_key not in instances:
+                    raise LookupError(
+                        f"The fact {self.field_name} gave a value for a pair of keys that it was not asked about. "
+                        "The keys are (user, instance), as primary keys."
+                    )
+                known[instance_key(self.function, instances[own_key])][user_key] = found[user_key, own_key]
+        values: Mapping[Any, Any] = known[key]
+        return values
+
+
+def instance_key(function: Fact, instance: Model) -> tuple[Any, ...]:
+    return function, instance._meta.concrete_model, instance.pk
+
+
+class FactListSerializer(ListSerializer[Any]):
+    """A list whose facts are worked out together."""
+
+    showing: Sequence[Any]
+    known: dict[Any, Any]
+
+    def to_representation(self, data: Any) -> Any:
+        self.showing = list(data.all() if isinstance(data, BaseManager) else data)
+        self.known = {}
+        return super().to_representation(self.showing)

@@ -1,0 +1,230 @@
+"""The representation: the JSON of one instance for many viewers, made once for all who see the same."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import DatabaseError
+from rest_framework.serializers import Serializer
+
+from ..permissions.audiences import Audience, question
+from ..permissions.copies import own_copy
+from ..permissions.inquiries import Place
+from ..permissions.requests import retrieval, shared_retrieval
+from .encoding import encode, encode_members, object_of
+from .facts import FactField
+from .guards import PerUserSerializerMixin, guards_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from django.db.models import Model
+    from rest_framework.serializers import BaseSerializer
+
+    from ..permissions.inquiries import Inquiry
+    from ..permissions.rights import Rights
+    from ..permissions.rules import Permission
+    from ..permissions.viewers import Viewer
+
+Made = TypeVar("Made")
+
+
+class Representation:
+    """The JSON of an instance, by a serializer, for viewers who have language, time zone, scheme and host in common.
+
+    ``bodies`` has each text with its viewers. Those for whom it fails are ``denied`` by the inquiry. ``alone`` has
+    those for whom nothing could be shared, with the reason; '' for one who is the only one of a kind.
+
+    What is shared is made by the serializer itself, on a copy of the instance of its own, with a request in which
+    nobody is. Viewers with the same answers to the serializer's guards and facts are one audience. Where there are
+    more audiences than guards and facts, the fields behind each guard are represented once, and the text of each
+    audience is put together from what it may see.
+    """
+
+    def __init__(self, serializer: type[BaseSerializer[Any]], inquiry: Inquiry, viewers: AbstractSet[Viewer]) -> None:
+        self.bodies: list[tuple[bytes, AbstractSet[Viewer]]] = []
+        self.alone: dict[Viewer, str] = {}
+        self._serializer = serializer
+        self._inquiry = inquiry
+        self._guards: Mapping[str, Permission] = {}
+        self._facts: Mapping[str, FactField] = {}
+        if issubclass(serializer, PerUserSerializerMixin):
+            self._guards, self._facts = guards_of(serializer), facts_of(serializer)
+        with next(iter(viewers)).locale():
+            if len(viewers) > 1:
+                self._make_shared(viewers)
+            else:
+                self._leave_alone(viewers)
+            for viewer in self.alone:
+                self._make_alone(viewer)
+
+    def _make_alone(self, viewer: Viewer) -> None:
+        """As a GET by this viewer."""
+        inquiry = self._inquiry
+        place = inquiry.apart.get(viewer) or Place(own_copy(inquiry.instance), copy_context())
+        try:
+            body = place.context.run(
+                represent, self._serializer, place.instance, inquiry.rights.fresh(viewer), inquiry.rights
+            )
+        except DatabaseError:
+            raise
+        except BaseException as error:
+            inquiry.denied[viewer] = error
+        else:
+            self.bodies.append((body, {viewer}))
+
+    def _make_shared(self, viewers: AbstractSet[Viewer]) -> None:
+        inquiry = self._inquiry
+        allowed: dict[str, AbstractSet[Viewer]] = {}
+        for name, guard in self._guards.items():
+            allowed[name] = guard.among(viewers - inquiry.denied.keys(), inquiry)
+        for viewer, place in inquiry.apart.items():
+            if viewer in viewers:
+                self._leave_alone([viewer], place.reason)
+        viewers = viewers - inquiry.denied.keys() - self.alone.keys()
+        told = {
+            name: fact.texts(name, inquiry, allowed.get(name, viewers) & viewers) for name, fact in self._facts.items()
+        }
+        audiences: dict[tuple[Any, ...], set[Viewer]] = {}
+        for viewer in viewers:
+            shape = *(viewer in among for among in allowed.values()), *(text.get(viewer) for text in told.values())
+            audiences.setdefault(shape, set()).add(viewer)
+        compartments = self._compartments()
+        if is_divisible(self._serializer) and len(audiences) > len(compartments) + len(told):
+            self._assemble(viewers, compartments, allowed, told)
+            return
+        for audience in audiences.values():
+            known = {
+                question(guard, inquiry.instance): audience <= allowed[name] for name, guard in self._guards.items()
+            }
+            self.bodies += self._share(audience, whole, known)
+
+    def _leave_alone(self, viewers: Iterable[Viewer], reason: str = "") -> None:
+        self.alone |= dict.fromkeys(viewers, reason)
+
+    def _share(
+        self,
+        viewers: AbstractSet[Viewer],
+        make: Callable[[Any], Made],
+        known: Mapping[tuple[Any, ...], bool] | None = None,
+    ) -> Iterator[tuple[Made, AbstractSet[Viewer]]]:
+        """What is made for the viewers together, or for each of the parts into which they fall."""
+        pending = [viewers]
+        while pending:
+            audience = Audience(pending.pop(), self._inquiry.rights, known)
+            if len(audience.viewers) < 2:
+                self._leave_alone(audience.viewers)
+                continue
+            failure = ""
+            try:
+                made = copy_context().run(self._run, audience, make)
+            except DatabaseError:
+                raise
+            except BaseException as error:
+                failure = f"{type(error).__name__} was raised"
+            if audience.parts:
+                pending += audience.parts
+            elif reason := audience.personal or failure:
+                self._leave_alone(audience.viewers, reason)
+            else:
+                yield made, audience.viewers
+
+    def _run(self, audience: Audience, make: Callable[[Any], Made]) -> Made:
+        instance = own_copy(self._inquiry.instance)
+        view = shared_retrieval(audience, instance)
+        return make(self._serializer(instance, context=view.get_serializer_context()))
+
+    def _compartments(self) -> dict[Permission | None, list[str]]:
+        """The names of the fields behind each guard; those that nothing guards, and that are no facts, go unnamed."""
+        compartments: dict[Permission | None, list[str]] = {None: []}
+        for name, guard in self._guards.items():
+            if name not in self._facts:
+                compartments.setdefault(guard, []).append(name)
+        return compartments
+
+    def _assemble(
+        self,
+        viewers: AbstractSet[Viewer],
+        compartments: Mapping[Permission | None, list[str]],
+        allowed: Mapping[str, AbstractSet[Viewer]],
+        told: Mapping[str, Mapping[Viewer, bytes]],
+    ) -> None:
+        """Make what is in each compartment once, and put each audience's text together."""
+        pieces: list[Mapping[str, bytes]] = []
+        held: dict[Viewer, list[int]] = {viewer: [] for viewer in viewers}
+        order: list[str] = []
+        elsewhere = self._guards.keys() | self._facts.keys()
+        for guard, names in compartments.items():
+            among = viewers if guard is None else allowed[names[0]] & viewers
+            make = partial(without, elsewhere) if guard is None else partial(only, names)
+            for (fields, piece), sharing in self._share(among, make):
+                order = fields
+                for viewer in sharing:
+                    held[viewer].append(len(pieces))
+                pieces.append(piece)
+        for name, texts in told.items():
+            numbers: dict[bytes, int] = {}
+            for viewer, text in texts.items():
+                if text not in numbers:
+                    numbers[text] = len(pieces)
+                    pieces.append({name: text})
+                held[viewer].append(numbers[text])
+        audiences: dict[tuple[int, ...], set[Viewer]] = {}
+        for viewer, numbers_held in held.items():
+            if viewer not in self.alone:
+                audiences.setdefault(tuple(numbers_held), set()).add(viewer)
+        for numbers_held, audience in audiences.items():
+            members: dict[str, bytes] = {}
+            for number in numbers_held:
+                members.update(pieces[number])
+            self.bodies.append((object_of(members[name] for name in order if name in members), audience))
+
+
+def represent(
+    serializer: type[BaseSerializer[Any]], instance: Model, viewer: Viewer, rights: Rights | None = None
+) -> bytes:
+    """The JSON of an instance as a GET by this viewer gives it."""
+    context = retrieval(viewer, instance, rights).get_serializer_context()
+    return encode(serializer(instance, context=context).data)
+
+
+def whole(serializer: Any) -> bytes:
+    return encode(serializer.data)
+
+
+def only(names: Iterable[str], serializer: Any) -> tuple[list[str], dict[str, bytes]]:
+    return without(serializer.fields.keys() - set(names), serializer)
+
+
+def without(hidden: AbstractSet[str], serializer: Any) -> tuple[list[str], dict[str, bytes]]:
+    """The names of all fields in their order, and the members for those that are not hidden."""
+    serializer.check_guards()
+    data = serializer.represent_without(frozenset(hidden), serializer.instance)
+    return list(serializer.fields), encode_members(data)
+
+
+def facts_of(serializer: type[Any]) -> dict[str, FactField]:
+    return {name: field for name, field in serializer._declared_fields.items() if isinstance(field, FactField)}
+
+
+def is_divisible(serializer: type[Any]) -> bool:
+    """Whether what the serializer gives is DRF's mapping of its fields, that no code of its own puts together."""
+    if not issubclass(serializer, PerUserSerializerMixin):
+        return False
+    makers = [kind for kind in serializer.__mro__ if "to_representation" in vars(kind)]
+    return (
+        makers[:2] == [PerUserSerializerMixin, Serializer]
+        and all(
+            definer(serializer, name) is definer(PerUserSerializerMixin, name)
+            for name in ("hidden_fields", "represent_without", "check_guards", "_readable_fields")
+        )
+        and definer(serializer, "data") is Serializer
+    )
+
+
+def definer(kind: type[Any], name: str) -> type[Any]:
+    """The class from which a class has something."""
+    return next(one for one in kind.__mro__ if name in vars(one))
