@@ -107,21 +107,24 @@ def unknown_settings() -> Iterator[CheckMessage]:
 
 def bad_numbers() -> Iterator[CheckMessage]:
     for name, default in DEFAULTS.items():
-        if isinstance(default, int | float):
+        if isinstance(default, int | float) and name != "CANARY_SHARE":
             value = setting(name)
             kind = int if isinstance(default, int) else int | float
             if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
-                yield Error(
-                    f'LIVEGATE["{name}"] is {value!r}, and must be a number above 0.',
-                    hint=f"The default is {default}.",
-                    id="livegate.E010",
-                )
+                yield bad_number(name, "must be a number above 0")
     if isinstance(setting("HASHID_MIN_LENGTH"), int) and setting("HASHID_MIN_LENGTH") > MAX_LENGTH:
-        yield Error(
-            f'LIVEGATE["HASHID_MIN_LENGTH"] is above {MAX_LENGTH}, so that no hashid would be read.',
-            hint=f"The default is {DEFAULTS['HASHID_MIN_LENGTH']}.",
-            id="livegate.E010",
-        )
+        yield bad_number("HASHID_MIN_LENGTH", f"must not be above {MAX_LENGTH}: no longer hashid is read")
+    share = setting("CANARY_SHARE")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        yield bad_number("CANARY_SHARE", "must be a number from 0 to 1")
+
+
+def bad_number(name: str, rule: str) -> CheckMessage:
+    return Error(
+        f'LIVEGATE["{name}"] is {setting(name)!r}, and {rule}.',
+        hint=f"The default is {DEFAULTS[name]}.",
+        id="livegate.E010",
+    )
 
 
 def tracker_problems(publication: Publication) -> Iterator[CheckMessage]:

@@ -8,7 +8,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from ..permissions.viewers import Viewer
 from . import frames
-from .evaluation import Pair
+from .decisions import Pair
 from .hub import enter, leave
 from .messages import Refusal, parse
 from .publications import find

@@ -6,12 +6,12 @@ anew, in one consistent read of the database.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, connections, router, transaction
+from django.db import DatabaseError, router
 from django.db.models import prefetch_related_objects
 
 from ..permissions.inquiries import Inquiry
@@ -20,8 +20,13 @@ from ..permissions.rules import relations_on
 from ..serializers.encoding import etag
 from ..serializers.hashids import InvalidHashid, decode
 from ..serializers.representation import Representation
-from .logs import report
+from .canary import Mismatch, is_trusted, sing
+from .decisions import View
+from .logs import deny, report, tell
+from .metrics import count
 from .publications import is_serializer
+from .snapshots import snapshot
+from .solitude import decide_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,43 +35,16 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from ..permissions.viewers import Viewer
+    from .decisions import Decision, Pair
     from .publications import Publication
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A viewer and an object, named as the viewer names it; the object may not exist."""
-
-    viewer: Viewer
-    publication: Publication
-    hashid: str
-    _hash: int = field(init=False, repr=False, compare=False)  # pairs are looked up all the time
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.viewer, self.publication, self.hashid)))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-@dataclass
-class View:
-    """The decision to show: the JSON of the serialized instance, UTF-8, and its ETag."""
-
-    body: bytes
-    etag: str
-    # The frame that shows it, once it was written: the same for all who are shown this view.
-    frame: str | None = field(default=None, compare=False)
 
 
 # The primary keys that are asked for, each with the hashid that stands for it.
 Wanted = dict["Publication", dict[Any, str]]
-# The decision about a pair: what to show, or None where there is nothing to see.
-Decision = View | None
 
 
 class Interrupted(Exception):
-    """The database refused a statement that was made for one pair, and may refuse what follows in the transaction."""
+    """The database refused a statement of the application's code, and may refuse what follows in the transaction."""
 
 
 def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
@@ -78,14 +56,23 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
     ``evaluation_failed``; where none can be read, what the database raised is raised.
     """
     batch = list(dict.fromkeys(pairs))
+    together = [pair for pair in batch if is_trusted(pair.publication)]
+    alone = [pair for pair in batch if not is_trusted(pair.publication)]
+    count("evaluations")
+    return decide_together(together) | {pair: decide_alone(pair) for pair in alone}
+
+
+def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
     try:
-        return decide(batch)
+        return decide(pairs)
+    except Mismatch:
+        return evaluate(pairs)
     except Interrupted:
-        return {pair: decide_alone(pair) for pair in batch}
+        return {pair: decide_alone(pair) for pair in pairs}
     except Exception:
-        if len({pair.publication for pair in batch}) == 1:
+        if len({pair.publication for pair in pairs}) == 1:
             raise
-        return decide_apart(batch)
+        return decide_apart(pairs)
 
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -95,9 +82,11 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
         instances = fetch(wanted, databases)
         rights = renew(pairs, wanted)
         try:
-            return show(pairs, instances, rights)
+            decisions = show(pairs, instances, rights)
+            sing(decisions)
         except DatabaseError as error:
             raise Interrupted from error
+    return decisions
 
 
 def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -113,14 +102,6 @@ def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
     if failure is not None and not decisions:
         raise failure
     return decisions
-
-
-def decide_alone(pair: Pair) -> Decision:
-    try:
-        return decide([pair])[pair]
-    except Interrupted as interruption:
-        deny(pair.publication, interruption.__cause__ or interruption)
-        return None
 
 
 def keys_of(pairs: list[Pair]) -> Wanted:
@@ -170,10 +151,15 @@ def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rig
     for (publication, hashid), instance in instances.items():
         pair_of = watched.get((publication, hashid), {})
         inquiry = Inquiry(rights, instance)
-        for view, viewers in views(publication, inquiry, pair_of.keys()):
-            decisions.update(dict.fromkeys([pair_of[viewer] for viewer in viewers], view))
+        try:
+            for view, viewers in views(publication, inquiry, pair_of.keys()):
+                decisions.update(dict.fromkeys([pair_of[viewer] for viewer in viewers], view))
+        except DatabaseError:
+            raise
+        except Exception as error:  # of what is asked about all viewers of this instance together
+            deny(publication.label, error)
         for error in inquiry.denied.values():
-            deny(publication, error)
+            deny(publication.label, error)
     return decisions
 
 
@@ -181,12 +167,15 @@ def views(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
 ) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
     """What is shown of one instance, with those to whom."""
-    allowed = publication.permission.among(viewers, inquiry)
+    allowed = publication.permission.among(viewers, inquiry) - inquiry.denied.keys()
     for (serializer, *_), alike in grouped(publication, inquiry, allowed).items():
         representation = Representation(serializer, inquiry, alike)
-        tell_personal(serializer, representation.alone.values())
         for body, audience in representation.bodies:
             yield View(body, etag(body)), audience
+        count("views_alone", len(representation.alone))
+        count("views_shared", len(alike) - len(representation.alone))
+        for reason in set(representation.alone.values()) - {""}:
+            tell_personal(serializer, reason)
 
 
 def grouped(
@@ -204,33 +193,11 @@ def grouped(
     return groups
 
 
-def tell_personal(serializer: type[Any], reasons: Iterable[str]) -> None:
-    """Say once of each serializer and reason that it could not be shared."""
-
-
-def deny(publication: Publication, error: BaseException) -> None:
-    report(
-        "viewer_denied",
-        f"An error while deciding what a viewer sees of a {publication.label}: they see nothing.",
-        error,
-        model=publication.label,
+@lru_cache(maxsize=1_000)  # so that it is said once
+def tell_personal(serializer: type[Any], reason: str) -> None:
+    tell(
+        "serializer_personal",
+        f"What {serializer.__qualname__} makes is made for each viewer alone: {reason}.",
+        serializer=f"{serializer.__module__}.{serializer.__qualname__}",
+        reason=reason,
     )
-
-
-@contextmanager
-def snapshot(databases: Iterable[str]) -> Iterator[None]:
-    """Within it, every read sees these databases as they were at one moment.
-
-    One transaction for each: REPEATABLE READ on PostgreSQL, where a transaction would otherwise see each commit of
-    others; on SQLite every transaction is a snapshot. Inside a transaction that is already open, that one's view of
-    the database holds.
-    """
-    with ExitStack() as transactions:
-        for alias in dict.fromkeys(databases):
-            connection = connections[alias]
-            if not connection.in_atomic_block:
-                transactions.enter_context(transaction.atomic(using=alias))
-                if connection.vendor == "postgresql":
-                    with connection.cursor() as cursor:
-                        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        yield

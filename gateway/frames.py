@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 if TYPE_CHECKING:
-    from .evaluation import Pair, View
+    from .decisions import Pair, View
 
 # Why a message was not carried out: the closed list, with the words that go with each code.
 ERRORS = {
@@ -36,10 +36,13 @@ def subscribed(pair: Pair, request_id: Any) -> str:
 
 
 def updated(pair: Pair, view: View) -> str:
-    """The viewer's view, whole. Its JSON is taken as it is, not encoded again."""
-    kind = orjson.dumps(action("UPDATE", pair))
-    meta = orjson.dumps({**name_of(pair), "etag": view.etag})
-    return (b'{"type":%b,"payload":%b,"meta":%b}' % (kind, view.body, meta)).decode()
+    """The viewer's view, whole. Its JSON is taken as it is, not encoded again; the frame is written once for all
+    who are shown this view."""
+    if view.frame is None:
+        kind = orjson.dumps(action("UPDATE", pair))
+        meta = orjson.dumps({**name_of(pair), "etag": view.etag})
+        view.frame = (b'{"type":%b,"payload":%b,"meta":%b}' % (kind, view.body, meta)).decode()
+    return view.frame
 
 
 def deleted(pair: Pair) -> str:

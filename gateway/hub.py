@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,18 +30,29 @@ from .subscriptions import Subscription
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from .evaluation import Decision, Pair
+    from .decisions import Decision, Pair
     from .messages import Message
     from .subscriptions import Key, Socket
 
 # A view that was not sent this many seconds after it was made is not sent, but made anew.
 VIEW_LIFETIME = 1.0
+# To so many sockets in a row is sent before everything else in the event loop has its turn.
+SENDS_IN_A_ROW = 100
 # Seconds between two echoes, until one is heard.
 ECHO_INTERVAL = 0.2
 # The WebSocket close code for an error of the server's (RFC 6455, 7.4.1).
 INTERNAL_ERROR = 1011
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one socket is to be sent, and until when (in the loop's time) it may be."""
+
+    socket: Socket
+    decided: list[tuple[Subscription, Decision]]
+    expires: float
 
 
 class Hub:
@@ -55,6 +68,9 @@ class Hub:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-hub")
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._due: deque[Delivery] = deque()
+        self._all_handed_out = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
         courier.use(self._loop)
         self._spawn(self._keep_listening())
         self._spawn(self._evaluate_forever())
@@ -94,6 +110,13 @@ class Hub:
             self.unsubscribe(socket, key)
         self.sockets.discard(socket)
         self._ready.pop(socket, None)
+
+    def abandon(self, socket: Socket) -> None:
+        """Forget a socket, and wait no longer for what is being sent to it."""
+        self.drop(socket)
+        if socket.delivery is not None:
+            self._relieve(socket.delivery)
+            socket.delivery.cancel()
 
     async def stop(self) -> None:
         """End all tasks of the hub; nothing is left running."""
@@ -192,9 +215,14 @@ class Hub:
             for item in undecided:  # tried again by itself: nobody else waits for what can't be read
                 self._loop.call_later(pause, self._mark, item)
             pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
+            made = self._loop.time()
+            while self._due:  # at most one batch waits to be sent while the next is evaluated
+                self._all_handed_out.clear()
+                await self._all_handed_out.wait()
             for socket, items in batch.items():
                 decided = [(item, decisions[item.pair]) for item in items if item.pair in decisions]
-                socket.delivery = self._spawn(self._deliver(socket, decided))
+                self._due.append(Delivery(socket, decided, made + VIEW_LIFETIME))
+            self._run_on()
 
     def _take(self) -> dict[Socket, list[Subscription]]:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
@@ -219,22 +247,55 @@ class Hub:
 
     # Delivering
 
-    async def _deliver(self, socket: Socket, decided: list[tuple[Subscription, Decision]]) -> None:
-        """Send one socket what was decided, in a task of its own: a client that reads slowly delays nobody else."""
+    def _run_on(self) -> None:
+        if self._runner is None and self._due:
+            self._runner = self._spawn(self._run())
+
+    async def _run(self) -> None:
+        """Send what is due, to one socket after the other, as long as none makes it wait.
+
+        When one does, another runner takes over all the others, and this one ends with that socket: a client that
+        reads slowly delays nobody else, and the many that do not cost no task each.
+        """
+        runner = asyncio.current_task()
+        while self._due and self._runner is runner:
+            # Comes to be called while it waits for a socket, and only then.
+            relief = self._loop.call_soon(self._relieve, runner)
+            for _ in range(SENDS_IN_A_ROW):
+                if not self._due or self._runner is not runner:
+                    break
+                await self._deliver(self._due.popleft(), runner)
+            relief.cancel()
+            if self._runner is runner:
+                await asyncio.sleep(0)  # everything else in this loop has its turn
+        if self._runner is runner:
+            self._runner = None
+            self._all_handed_out.set()
+
+    def _relieve(self, runner: asyncio.Task[None] | None) -> None:
+        if self._runner is runner:
+            self._runner = None
+            self._all_handed_out.set()
+            self._run_on()
+
+    async def _deliver(self, due: Delivery, runner: asyncio.Task[None] | None) -> None:
+        socket = due.socket
+        socket.delivery = runner
         try:
-            await self._send_views(socket, decided)
+            await self._send_views(due)
         except Exception as error:  # what would leave the client waiting without a word
             if not isinstance(error, OSError):  # as it is when the connection is gone
                 report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
             self.drop(socket)
             with contextlib.suppress(Exception):
                 await socket.close(INTERNAL_ERROR)
+        socket.delivery = None
 
-    async def _send_views(self, socket: Socket, decided: list[tuple[Subscription, Decision]]) -> None:
-        expires = self._loop.time() + VIEW_LIFETIME
-        for position, (subscription, decision) in enumerate(decided):
-            if position and self._loop.time() > expires:
-                self._put_back(socket, [item for item, _ in decided[position:]])
+    async def _send_views(self, due: Delivery) -> None:
+        socket = due.socket
+        for position, (subscription, decision) in enumerate(due.decided):
+            if position and self._loop.time() > due.expires:
+                self._put_back(socket, [item for item, _ in due.decided[position:]])
                 return
             if not subscription.is_current:
                 continue
@@ -277,9 +338,7 @@ def enter(socket: Socket) -> Hub:
 
 async def leave(socket: Socket, hub: Hub) -> None:
     """Take the socket out of its hub, which stops with the last one; nothing is sent to it any more."""
-    hub.drop(socket)
-    if socket.delivery is not None:
-        socket.delivery.cancel()
+    hub.abandon(socket)
     loop = asyncio.get_running_loop()
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]

@@ -7,11 +7,13 @@ import traceback
 from typing import Any, Literal
 
 Event = Literal[
+    "canary_mismatch",
     "delivery_failed",
     "evaluation_failed",
     "hub_failed",
     "notice_malformed",
     "notices_unsent",
+    "serializer_personal",
     "viewer_denied",
 ]
 
@@ -26,6 +28,21 @@ def report(event: Event, sentence: str, error: BaseException | None = None, **fa
     if error is not None:
         sentence = f"{sentence} ({where(error)})"
     logger.error(sentence, extra={"event": event, **facts})
+
+
+def deny(label: str, error: BaseException) -> None:
+    """Log that a viewer is shown nothing of a model, because of an error."""
+    report(
+        "viewer_denied",
+        f"An error while deciding what a viewer sees of a {label}: they see nothing.",
+        error,
+        model=label,
+    )
+
+
+def tell(event: Event, sentence: str, **facts: Any) -> None:
+    """Log what is no error, but worth knowing."""
+    logger.info(sentence, extra={"event": event, **facts})
 
 
 def where(error: BaseException) -> str:

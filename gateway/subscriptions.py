@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..permissions.viewers import Viewer
-    from .evaluation import Decision, Pair
+    from .decisions import Decision, Pair
     from .messages import Message
 
 # The model's label and the hashid, as in a notice.
@@ -34,7 +34,7 @@ class Socket:
         self.subscriptions: dict[Key, Subscription] = {}
         self.dirty: dict[Subscription, None] = {}
         self.busy = False
-        self.delivery: Task[None] | None = None  # of the last views that were made for it
+        self.delivery: Task[None] | None = None  # that is sending to it just now
         self.unanswered = 0  # requests
 
 

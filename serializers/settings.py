@@ -14,7 +14,9 @@ DEFAULTS: dict[str, Any] = {
     # Over how many channel layer groups notices are spread. The same for all processes of an installation.
     "NOTICE_GROUPS": 1,
     # How many (viewer, object) pairs are evaluated at once.
-    "BATCH_SIZE": 500,
+    "BATCH_SIZE": 1_000,
+    # Which share of all decisions is made again, alone, and compared (0 to 1).
+    "CANARY_SHARE": 0.0001,
     # The largest frame that is read from a client, in bytes.
     "MAX_FRAME_BYTES": 16_384,
     # How many objects one socket may be subscribed to.

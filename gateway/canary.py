@@ -1,0 +1,59 @@
+"""The canary: a sample of what is about to be shown is made again, alone, and compared."""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from ..serializers.settings import setting
+from .logs import report
+from .metrics import count
+from .solitude import Failed, look_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .decisions import Decision, Pair
+    from .publications import Publication
+
+# The serializers, or choosers of one, for which something was about to be shown that a GET does not show.
+_distrusted: set[Any] = set()
+
+
+class Mismatch(Exception):
+    """Something was about to be shown that this viewer's GET does not show."""
+
+
+def is_trusted(publication: Publication) -> bool:
+    """Whether anything may be shared that its serializer makes."""
+    return publication.serializer not in _distrusted
+
+
+def sing(decisions: Mapping[Pair, Decision]) -> None:
+    """Make a sample of the decisions again, in the snapshot in which they were made.
+
+    Raises Mismatch where one is another: it is logged, and what the same serializer makes is shared no more, as long as
+    this process lives.
+    """
+    share = setting("CANARY_SHARE")
+    for pair in [pair for pair in decisions if random() < share] if share else []:  # noqa: S311
+        count("canaries")
+        try:
+            alone = look_alone(pair)
+        except Failed:
+            alone = None
+        if alone != decisions[pair]:
+            count("canary_mismatches")
+            _distrusted.add(pair.publication.serializer)
+            report(
+                "canary_mismatch",
+                f"A viewer was about to be shown something else of a {pair.publication.label} than a GET shows "
+                "them. Nothing that its serializer makes is shared any more: each view is made alone.",
+                model=pair.publication.label,
+                serializer=name_of(pair.publication.serializer),
+            )
+            raise Mismatch
+
+
+def name_of(serializer: Any) -> str:
+    return f"{serializer.__module__}.{serializer.__qualname__}"
