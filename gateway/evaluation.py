@@ -15,6 +15,7 @@ from django.db import DatabaseError, router
 from django.db.models import prefetch_related_objects
 
 from ..permissions.inquiries import Inquiry
+from ..permissions.lookups import Among
 from ..permissions.rights import Rights
 from ..permissions.rules import relations_on
 from ..serializers.encoding import etag
@@ -55,11 +56,13 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
     other. Pairs of a publication that can't be read at all are left out, undecided, and it is logged as
     ``evaluation_failed``; where none can be read, what the database raised is raised.
     """
-    batch = list(dict.fromkeys(pairs))
-    together = [pair for pair in batch if is_trusted(pair.publication)]
-    alone = [pair for pair in batch if not is_trusted(pair.publication)]
     count("evaluations")
-    return decide_together(together) | {pair: decide_alone(pair) for pair in alone}
+    batch = list(dict.fromkeys(pairs))
+    distrusted = {publication for publication in {pair.publication for pair in batch} if not is_trusted(publication)}
+    if not distrusted:
+        return decide_together(batch)
+    together = [pair for pair in batch if pair.publication not in distrusted]
+    return decide_together(together) | {pair: decide_alone(pair) for pair in batch if pair.publication in distrusted}
 
 
 def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -77,16 +80,27 @@ def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     wanted = keys_of(pairs)
-    databases = {publication: publication.queryset.db for publication in wanted}
-    with snapshot([*databases.values(), router.db_for_read(get_user_model())]):
-        instances = fetch(wanted, databases)
-        rights = renew(pairs, wanted)
+    databases = [publication.queryset.db for publication in wanted]
+    with snapshot([*databases, router.db_for_read(get_user_model())]) as is_consistent:
+        decisions = look(pairs, wanted)
+        if not is_consistent:
+            # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
+            again = look(pairs, wanted)
+            return {pair: decision for pair, decision in decisions.items() if decision == again[pair]}
         try:
-            decisions = show(pairs, instances, rights)
             sing(decisions)
         except DatabaseError as error:
             raise Interrupted from error
     return decisions
+
+
+def look(pairs: list[Pair], wanted: Wanted) -> dict[Pair, Decision]:
+    instances = fetch(wanted)
+    rights = renew(pairs, wanted)
+    try:
+        return show(pairs, instances, rights)
+    except DatabaseError as error:
+        raise Interrupted from error
 
 
 def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -107,19 +121,19 @@ def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
 def keys_of(pairs: list[Pair]) -> Wanted:
     """The primary keys that the hashids stand for; one that stands for nothing has none, as if its row were gone."""
     wanted: Wanted = {}
-    for pair in pairs:
-        keys = wanted.setdefault(pair.publication, {})
+    for publication, hashid in dict.fromkeys((pair.publication, pair.hashid) for pair in pairs):
+        keys = wanted.setdefault(publication, {})
         with suppress(InvalidHashid):
-            keys[decode(pair.publication.model, pair.hashid)] = pair.hashid
+            keys[decode(publication.model, hashid)] = hashid
     return wanted
 
 
-def fetch(wanted: Wanted, databases: dict[Publication, str]) -> dict[tuple[Publication, str], Model]:
+def fetch(wanted: Wanted) -> dict[tuple[Publication, str], Model]:
     """The instances that exist, by publication and hashid; one query for each publication, and one for each relation
     that its permissions follow."""
     instances: dict[tuple[Publication, str], Model] = {}
     for publication, keys in wanted.items():
-        found = list(publication.queryset.using(databases[publication]).filter(pk__in=list(keys)))
+        found = list(publication.queryset.filter(Among("pk", keys)))
         prefetch_related_objects(found, *relations(publication.model, publication.reads))
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
@@ -146,8 +160,7 @@ def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rig
     for pair in pairs:
         if pair.viewer in rights.keys:
             watched.setdefault((pair.publication, pair.hashid), {})[pair.viewer] = pair
-    for instance in instances.values():
-        rights.instances.setdefault(type(instance), []).append(instance)
+    rights.expect(instances.values())
     for (publication, hashid), instance in instances.items():
         pair_of = watched.get((publication, hashid), {})
         inquiry = Inquiry(rights, instance)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .inquiries import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from django.db.models import Model
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .rules import Permission
     from .viewers import Viewer
 
-Value = TypeVar("Value")
 # Where those who reach for a viewer are not to be found: the ways that lead there.
 WAYS = ("livegate.permissions.", "livegate.serializers.", "rest_framework.", "django.")
 
@@ -55,7 +54,9 @@ class Audience:
             if not others:
                 raise next(iter(inquiry.denied.values()))
             self._divide([inquiry.denied.keys(), others])
-        return self.agree(cells_of(self.viewers, yes))
+        cells = cells_of(self.viewers, yes.values())
+        self.agree(cells)
+        return frozenset(name for name, among in yes.items() if cells[0] <= among)
 
     def _among(self, permission: Permission, inquiry: Inquiry) -> AbstractSet[Viewer]:
         known = self._known.get(question(permission, inquiry.instance))
@@ -63,14 +64,13 @@ class Audience:
             return self.viewers if known else frozenset()
         return permission.among(self.viewers - inquiry.denied.keys(), inquiry)
 
-    def agree(self, cells: Mapping[Value, AbstractSet[Viewer]]) -> Value:
-        """The one value that all viewers have; they are divided where there are several."""
+    def agree(self, cells: Collection[AbstractSet[Viewer]]) -> None:
+        """Divide the audience where the viewers have different answers."""
         if len(cells) > 1:
-            self._divide(list(cells.values()))
-        return next(iter(cells))
+            self._divide(cells)
 
-    def _divide(self, parts: list[AbstractSet[Viewer]]) -> NoReturn:
-        self.parts = parts
+    def _divide(self, parts: Collection[AbstractSet[Viewer]]) -> NoReturn:
+        self.parts = list(parts)
         raise Unshared
 
     def reach(self, what: str) -> NoReturn:
@@ -79,19 +79,11 @@ class Audience:
         raise Unshared(self.personal)
 
 
-def cells_of(
-    viewers: AbstractSet[Viewer], allowed: Mapping[str, AbstractSet[Viewer]]
-) -> dict[frozenset[str], set[Viewer]]:
-    """The viewers by the names under which they are allowed."""
-    cells: dict[frozenset[str], set[Viewer]] = {frozenset(): set(viewers)}
-    for name, among in allowed.items():
-        finer: dict[frozenset[str], set[Viewer]] = {}
-        for names, cell in cells.items():
-            if inside := cell & among:
-                finer[names | {name}] = inside
-            if len(inside) < len(cell):
-                finer[names] = cell - among
-        cells = finer
+def cells_of(viewers: AbstractSet[Viewer], answers: Iterable[AbstractSet[Viewer]]) -> list[AbstractSet[Viewer]]:
+    """The viewers, divided by every answer: each answer is of those who are allowed something."""
+    cells = [viewers]
+    for allowed in answers:
+        cells = [part for cell in cells for part in (cell & allowed, cell - allowed) if part]
     return cells
 
 

@@ -18,7 +18,8 @@ from guardian.ctypes import get_content_type
 from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
-from .viewers import refresh, user_key
+from .lookups import Among
+from .viewers import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -48,8 +49,8 @@ class Rights:
         self._superusers: set[Any] = set()
         self._fresh: dict[Viewer, Viewer] = {}
         self._grants: dict[Subject, dict[str, set[Any]]] = {}
-        # What is decided about, and what was worked out for all viewers together.
-        self.instances: dict[type[Model], list[Model]] = {}
+        self._expected: dict[type[Model], dict[Any, Model]] = {}
+        # What others have worked out for all viewers together.
         self.memo: dict[Any, Any] = {}
         self._read_accounts(asked)
 
@@ -59,10 +60,10 @@ class Rights:
         if not columns >= {"is_active", "is_superuser"} or users.has_perm is not PermissionsMixin.has_perm:
             self._load(viewers)  # such a user decides for itself what these are
             return
-        known = {viewer: user_key(viewer) for viewer in viewers if viewer.identity is not None}
+        known = {viewer: viewer.user_key for viewer in viewers if viewer.identity is not None}
         wanted = set(known.values()) - {None}
-        accounts = users._default_manager.filter(pk__in=wanted).values_list("pk", "is_active", "is_superuser")
-        superuser_of = {key: is_superuser for key, is_active, is_superuser in accounts if is_active}
+        active = users._default_manager.filter(Among("pk", wanted), is_active=True)
+        superuser_of = dict(active.values_list("pk", "is_superuser"))
         self.keys |= {viewer: key for viewer, key in known.items() if key in superuser_of}
         self._superusers = {key for key, is_superuser in superuser_of.items() if is_superuser}
 
@@ -93,6 +94,15 @@ class Rights:
             users = [self.fresh(viewer).user for viewer, key in self.keys.items() if key is not None]
             prefetch_related_objects(users, *relations)
 
+    def expect(self, instances: Iterable[Model]) -> None:
+        """These are going to be asked about: what has to be read for one of them is then read for all."""
+        for instance in instances:
+            self._expected.setdefault(type(instance), {})[instance.pk] = instance
+
+    def expected(self, model: type[Model]) -> list[Model]:
+        """The instances of a model that are going to be asked about."""
+        return list(self._expected.get(model, {}).values())
+
     # Reading
 
     def read(self, model: type[Model], keys: Collection[Any]) -> None:
@@ -113,7 +123,7 @@ class Rights:
 
         subject: Any = model  # guardian takes a class too, and does not say so
         rows, key_name = grants_of(get_user_obj_perms_model(subject))
-        own = rows.filter(user__in=user_keys).values_list("user", key_name, "permission__codename")
+        own = rows.filter(Among("user", user_keys)).values_list("user", key_name, "permission__codename")
         for user, key, codename in own:
             held[str(key)].setdefault(codename, set()).add(user)
 
@@ -141,7 +151,7 @@ class Rights:
         users = self._user_keys
         own: dict[Any, set[str]] = {key: set() for key in users}
         through_groups: dict[Any, set[str]] = {key: set() for key in users}
-        direct = Permission.objects.filter(user__in=users)
+        direct = Permission.objects.filter(Among("user", users))
         for key, app, codename in direct.values_list("user", "content_type__app_label", "codename").order_by():
             if key in own:
                 own[key].add(f"{app}.{codename}")
@@ -181,7 +191,8 @@ class Rights:
             raise WrongAppError(f"{perm} is no permission on a {obj._meta.label}.")
         subject = content_type.pk, str(obj.pk)
         if subject not in self._grants:  # not one of those that are decided about, but nested in one
-            self.read(type(obj), [obj.pk])
+            unread = {one.pk for one in self.expected(type(obj)) if (content_type.pk, str(one.pk)) not in self._grants}
+            self.read(type(obj), {obj.pk, *unread})
         return self._grants[subject].get(codename if dot else perm, set())
 
     def _model_holders(self, perm: str) -> set[Any]:
@@ -228,14 +239,14 @@ class Rights:
         return anonymous.is_active and (anonymous.is_superuser or holds)
 
 
-def members_of(users: Iterable[Any], groups: QuerySet[Any] | None = None) -> dict[Any, list[Any]]:
+def members_of(users: Collection[Any], groups: QuerySet[Any] | None = None) -> dict[Any, list[Any]]:
     """The keys of these users by the group that they are in, of all groups or of those in a subquery; one query."""
     try:
         relation: Any = get_user_model()._meta.get_field("groups")
     except FieldDoesNotExist:  # a user model without groups
         return {}
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
-    rows = relation.remote_field.through._base_manager.filter(**{f"{user}__in": list(users)})
+    rows = relation.remote_field.through._base_manager.filter(Among(user, users))
     # As user.groups.all() has it: a group that the group model's own manager leaves out gives no rights.
     rows = rows.filter(**{f"{group}__in": relation.related_model._default_manager.values("pk")})
     if groups is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from django.core.exceptions import DisallowedHost, ValidationError
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Model
 from django.utils import timezone, translation
+
+from .lookups import Among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,6 +54,18 @@ class Viewer:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @cached_property
+    def user_key(self) -> Any:
+        """The primary key of the viewer's user; None for an anonymous one, and for an account of another model."""
+        users = get_user_model()
+        model, key = self.identity or (None, None)
+        if model is not users._meta.concrete_model:
+            return None
+        try:
+            return users._meta.pk.to_python(key)
+        except ValidationError:
+            return None
 
     @classmethod
     def of_request(cls, request: HttpRequest | Request) -> Viewer:
@@ -114,28 +129,15 @@ def refresh(viewers: Iterable[Viewer]) -> dict[Viewer, Viewer]:
     are new instances, so that no permission which an earlier instance has cached can decide anything.
     """
     asked = list(dict.fromkeys(viewers))
-    keys = {viewer: user_key(viewer) for viewer in asked if viewer.identity is not None}
-    wanted = {key for key in keys.values() if key is not None}
-    users = {user.pk: user for user in get_user_model()._default_manager.filter(pk__in=wanted)}
+    wanted = {viewer.user_key for viewer in asked} - {None}
+    users = {user.pk: user for user in get_user_model()._default_manager.filter(Among("pk", wanted))}
     fresh: dict[Viewer, Viewer] = {}
     for viewer in asked:
         if viewer.identity is None:
             fresh[viewer] = replace(viewer, user=AnonymousUser())
-        elif (user := users.get(keys[viewer])) is not None and user.is_active:
+        elif (user := users.get(viewer.user_key)) is not None and user.is_active:
             fresh[viewer] = replace(viewer, user=user)
     return fresh
-
-
-def user_key(viewer: Viewer) -> Any:
-    """The primary key of the viewer's user, or None where it can't be one."""
-    users = get_user_model()
-    model, key = viewer.identity or (None, None)
-    if model is not users._meta.concrete_model:
-        return None
-    try:
-        return users._meta.pk.to_python(key)
-    except ValidationError:
-        return None
 
 
 def request_from(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.renderers import JSONRenderer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 def encode(data: Any) -> bytes:
@@ -23,9 +23,14 @@ def encode(data: Any) -> bytes:
     return body
 
 
-def encode_members(data: Mapping[str, Any]) -> dict[str, bytes]:
-    """The members of a JSON object, each with its name, as they stand in the object; to be joined by ``object_of``."""
-    return {name: encode({name: value})[1:-1] for name, value in data.items()}
+def encode_value(value: Any) -> bytes:
+    """The JSON text of a value that stands in an object or a list."""
+    return encode([value])[1:-1]
+
+
+def member(name: str, text: bytes) -> bytes:
+    """A member of a JSON object, from its name and the text of its value; to be joined by ``object_of``."""
+    return b"%b%b%b" % (encode_value(name), b":" if JSONRenderer.compact else b": ", text)
 
 
 def object_of(members: Iterable[bytes]) -> bytes:

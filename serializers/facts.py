@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 from django.db.models.manager import BaseManager
 from rest_framework.serializers import Field, ListSerializer
 
 from ..permissions.copies import own_copies
 from ..permissions.requests import audience_of, rights_of
 from ..permissions.viewers import Viewer
-from .encoding import encode, encode_members
+from .encoding import encode_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from django.db.models import Model
-
-    from ..permissions.inquiries import Inquiry
     from ..permissions.rights import Rights
 
     # (viewers, instances) to the values that are not the default, each at (the user's key, the instance's key).
@@ -58,50 +56,49 @@ class FactField(Field[Any, Any, Any, Any]):
                 'Pass the request: context={"request": request}.'
             )
         listing = getattr(self.parent, "parent", None)
-        showing = listing.showing if isinstance(listing, FactListSerializer) else [instance]
+        together = listing.showing if isinstance(listing, FactListSerializer) else [instance]
         if audience := audience_of(request):
-            values = self.values_among(audience.rights, instance, showing)
-            keys = audience.rights.keys
-            cells: dict[bytes, set[Viewer]] = {}
-            for viewer in audience.viewers:
-                cells.setdefault(encode([values[keys[viewer]]]), set()).add(viewer)
-            audience.agree(cells)
-            return values[keys[next(iter(audience.viewers))]]
+            texts = self.texts(audience.rights, audience.viewers, instance)
+            audience.agree(parts_of(audience.viewers, texts))
+            viewer = next(iter(audience.viewers))
+            return self.values_among(audience.rights, instance)[audience.rights.keys[viewer]]
         viewer, rights = Viewer.of_request(request), rights_of(request)
         if rights is not None:
-            return self.values_among(rights, instance, showing)[viewer.user.pk]
+            return self.values_among(rights, instance)[viewer.user.pk]
         known = listing.known if isinstance(listing, FactListSerializer) else {}
-        return self.values([viewer], instance, showing, known)[viewer.user.pk]
+        return self.values([viewer], instance, together, known)[viewer.user.pk]
 
-    def texts(self, name: str, inquiry: Inquiry, viewers: AbstractSet[Viewer]) -> dict[Viewer, bytes]:
-        """The member of the JSON object under this name for each viewer."""
-        values = self.values_among(inquiry.rights, inquiry.instance, [inquiry.instance])
+    def texts(self, rights: Rights, viewers: AbstractSet[Viewer], instance: Model) -> dict[Viewer, bytes]:
+        """The JSON of the value that each viewer has."""
+        values = self.values_among(rights, instance)
         written: dict[Any, bytes] = {}
         texts: dict[Viewer, bytes] = {}
         for viewer in viewers:
-            value = values[inquiry.rights.keys[viewer]]
-            # 1 is True to a dict, and 0.0 is False.
+            value = values[rights.keys[viewer]]
+            # By its type too: to a dict, 1 is True.
             plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)
             if plain not in written:
-                written |= {plain: encode_members({name: value})[name]}
+                written[plain] = encode_value(value)
             texts[viewer] = written[plain]
         return texts
 
-    def values_among(self, rights: Rights, instance: Model, showing: Sequence[Model]) -> Mapping[Any, Any]:
+    def values_among(self, rights: Rights, instance: Model) -> Mapping[Any, Any]:
         """The values for all viewers of an evaluation, by the user's key."""
+        together: list[Model] = []
         if instance_key(self.function, instance) not in rights.memo:
+            rights.expect([instance])
             # Copies, because what the function keeps on an instance may concern one viewer.
-            showing = own_copies([*showing, *rights.instances.get(type(instance), [])])
+            together = own_copies(rights.expected(type(instance)))
         viewers = [rights.fresh(viewer) for viewer in rights.keys]
-        return self.values(viewers, instance, showing, rights.memo)
+        return self.values(viewers, instance, together, rights.memo)
 
     def values(
-        self, viewers: Sequence[Viewer], instance: Model, showing: Sequence[Model], known: dict[Any, Any]
+        self, viewers: Sequence[Viewer], instance: Model, together: Sequence[Model], known: dict[Any, Any]
     ) -> Mapping[Any, Any]:
         """The values of an instance by the user's key; those of all that is shown with it are ``known`` then."""
         key = instance_key(self.function, instance)
         if key not in known:
-            instances = {one.pk: one for one in showing}
+            instances = {one.pk: one for one in together}
             users = {viewer.user.pk for viewer in viewers}
             found = self.function(viewers, list(instances.values()))
             for one in instances.values():
@@ -121,6 +118,14 @@ def instance_key(function: Fact, instance: Model) -> tuple[Any, ...]:
     return function, instance._meta.concrete_model, instance.pk
 
 
+def parts_of(viewers: AbstractSet[Viewer], texts: Mapping[Viewer, bytes]) -> list[AbstractSet[Viewer]]:
+    """The viewers who have the same text, or have none."""
+    parts: dict[bytes | None, set[Viewer]] = {}
+    for viewer in viewers:
+        parts.setdefault(texts.get(viewer), set()).add(viewer)
+    return list(parts.values())
+
+
 class FactListSerializer(ListSerializer[Any]):
     """A list whose facts are worked out together."""
 
@@ -130,4 +135,7 @@ class FactListSerializer(ListSerializer[Any]):
     def to_representation(self, data: Any) -> Any:
         self.showing = list(data.all() if isinstance(data, BaseManager) else data)
         self.known = {}
+        rights = rights_of(self.context.get("request"))
+        if rights is not None:
+            rights.expect(one for one in self.showing if isinstance(one, Model))
         return super().to_representation(self.showing)

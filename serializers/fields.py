@@ -63,10 +63,10 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
             self.fail("does_not_exist")
 
     def related_model(self) -> type[Model]:
-        """The model at the other end; a read-only field, which has no queryset, asks the serializer's model."""
-        queryset = self.get_queryset()
-        if queryset is not None:
-            return queryset.model
+        """The model at the other end; a read-only field, which has no queryset, asks the serializer's model. What
+        ``get_queryset`` would make of it for one user is not asked for."""
+        if self.queryset is not None:
+            return self.queryset.model  # type: ignore[no-any-return]
         field: Any = self.parent if isinstance(self.parent, serializers.ManyRelatedField) else self
         found: type[Model] = field.parent.Meta.model._meta.get_field(field.source).related_model
         return found

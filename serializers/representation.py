@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError
 from rest_framework.serializers import Serializer
 
-from ..permissions.audiences import Audience, question
+from ..permissions.audiences import Audience, cells_of, question
 from ..permissions.copies import own_copy
 from ..permissions.inquiries import Place
 from ..permissions.requests import retrieval, shared_retrieval
-from .encoding import encode, encode_members, object_of
-from .facts import FactField
+from .encoding import encode, encode_value, member, object_of
+from .facts import FactField, parts_of
 from .guards import PerUserSerializerMixin, guards_of
 
 if TYPE_CHECKING:
@@ -86,17 +86,17 @@ class Representation:
                 self._leave_alone([viewer], place.reason)
         viewers = viewers - inquiry.denied.keys() - self.alone.keys()
         told = {
-            name: fact.texts(name, inquiry, allowed.get(name, viewers) & viewers) for name, fact in self._facts.items()
+            name: fact.texts(inquiry.rights, allowed.get(name, viewers) & viewers, inquiry.instance)
+            for name, fact in self._facts.items()
         }
-        audiences: dict[tuple[Any, ...], set[Viewer]] = {}
-        for viewer in viewers:
-            shape = *(viewer in among for among in allowed.values()), *(text.get(viewer) for text in told.values())
-            audiences.setdefault(shape, set()).add(viewer)
+        audiences = cells_of(viewers, allowed.values())
+        for texts in told.values():
+            audiences = [part for audience in audiences for part in parts_of(audience, texts)]
         compartments = self._compartments()
         if is_divisible(self._serializer) and len(audiences) > len(compartments) + len(told):
             self._assemble(viewers, compartments, allowed, told)
             return
-        for audience in audiences.values():
+        for audience in audiences:
             known = {
                 question(guard, inquiry.instance): audience <= allowed[name] for name, guard in self._guards.items()
             }
@@ -170,7 +170,7 @@ class Representation:
             for viewer, text in texts.items():
                 if text not in numbers:
                     numbers[text] = len(pieces)
-                    pieces.append({name: text})
+                    pieces.append({name: member(name, text)})
                 held[viewer].append(numbers[text])
         audiences: dict[tuple[int, ...], set[Viewer]] = {}
         for viewer, numbers_held in held.items():
@@ -203,7 +203,7 @@ def without(hidden: AbstractSet[str], serializer: Any) -> tuple[list[str], dict[
     """The names of all fields in their order, and the members for those that are not hidden."""
     serializer.check_guards()
     data = serializer.represent_without(frozenset(hidden), serializer.instance)
-    return list(serializer.fields), encode_members(data)
+    return list(serializer.fields), {name: member(name, encode_value(value)) for name, value in data.items()}
 
 
 def facts_of(serializer: type[Any]) -> dict[str, FactField]:

@@ -20,7 +20,8 @@ from guardian.shortcuts import assign_perm
 
 import livegate
 from livegate.gateway import publications
-from livegate.gateway.evaluation import Pair, evaluate
+from livegate.gateway.decisions import Pair
+from livegate.gateway.evaluation import evaluate
 from livegate.gateway.frames import ERRORS, updated
 from livegate.gateway.logs import Event
 from livegate.gateway.messages import parse

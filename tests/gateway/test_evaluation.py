@@ -23,7 +23,8 @@ from lab.serializers import DocumentSerializer, plain
 from rest_framework import serializers
 
 from livegate.gateway import evaluation
-from livegate.gateway.evaluation import Pair, evaluate
+from livegate.gateway.decisions import Pair
+from livegate.gateway.evaluation import evaluate
 from livegate.gateway.publications import find
 from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission
 from livegate.serializers import HashidField

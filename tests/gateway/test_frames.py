@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from livegate.gateway import frames
-from livegate.gateway.evaluation import Pair, View
+from livegate.gateway.decisions import Pair, View
 from livegate.gateway.publications import find
 
 

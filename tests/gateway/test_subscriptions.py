@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from livegate.gateway.evaluation import Pair, View
+from livegate.gateway.decisions import Pair, View
 from livegate.gateway.messages import parse
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket, Subscription
