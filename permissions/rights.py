@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import AnonymousUser, Permission, PermissionsMixin
+from django.contrib.auth.models import AnonymousUser, Group, Permission, PermissionsMixin
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, PermissionDenied
 from django.db.models import Model, prefetch_related_objects
 from guardian.backends import ObjectPermissionBackend
@@ -151,10 +151,13 @@ class Rights:
         users = self._user_keys
         own: dict[Any, set[str]] = {key: set() for key in users}
         through_groups: dict[Any, set[str]] = {key: set() for key in users}
-        direct = Permission.objects.filter(Among("user", users))
-        for key, app, codename in direct.values_list("user", "content_type__app_label", "codename").order_by():
-            if key in own:
-                own[key].add(f"{app}.{codename}")
+        relation: Any = get_user_model()._meta.get_field("user_permissions")
+        user, permission = relation.m2m_field_name(), relation.m2m_reverse_field_name()
+        direct = relation.remote_field.through._base_manager.filter(Among(user, users))
+        for key, app, codename in direct.values_list(
+            user, f"{permission}__content_type__app_label", f"{permission}__codename"
+        ):
+            own[key].add(f"{app}.{codename}")
         members = members_of(users)
         of_groups = Permission.objects.filter(group__in=members)
         for group, app, codename in of_groups.values_list("group", "content_type__app_label", "codename").order_by():
@@ -171,9 +174,20 @@ class Rights:
         plain: bool = get_user_model().has_perm is PermissionsMixin.has_perm
         return plain and answering <= {ModelBackend, ObjectPermissionBackend}
 
+    @cached_property
+    def _decide_about_models(self) -> bool:
+        """Whether it is as Django's own ModelBackend has it who holds a permission on a model."""
+        groups: Any = get_user_model()._meta.get_field("groups")
+        return issubclass(groups.related_model, Group) and all(
+            getattr(type(backend), name) is getattr(ModelBackend, name)
+            for backend in self._backends
+            if isinstance(backend, ModelBackend)
+            for name in ("_get_permissions", "_get_user_permissions", "_get_group_permissions")
+        )
+
     def holding(self, viewers: AbstractSet[Viewer], perm: str, obj: Model | None = None) -> set[Viewer] | None:
         """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
-        if not self._decide:
+        if not self._decide or (obj is None and not self._decide_about_models):
             return None
         holders = self._superusers | (self._holders(perm, obj) if obj else self._model_holders(perm))
         keys = self.keys
@@ -213,7 +227,7 @@ class Rights:
         """``user.has_perm(perm, obj)``: the backends in their order, guardian's and Django's answered from here."""
         if user.is_active and user.is_superuser:
             return True
-        if obj is None and user.is_authenticated:
+        if obj is None and user.is_authenticated and self._decide_about_models:
             user._user_perm_cache, user._group_perm_cache = (held[user.pk] for held in self._model_permissions)
         for backend in self._backends:
             if not hasattr(backend, "has_perm"):
