@@ -189,7 +189,7 @@ class Rights:
         """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
         if not self._decide or (obj is None and not self._decide_about_models):
             return None
-        holders = self._superusers | (self._holders(perm, obj) if obj else self._model_holders(perm))
+        holders = self._superusers | (self._model_holders(perm) if obj is None else self._holders(perm, obj))
         keys = self.keys
         held = {viewer for viewer in viewers if keys[viewer] in holders}
         anonymous = {viewer for viewer in viewers if keys[viewer] is None}
