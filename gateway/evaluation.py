@@ -145,7 +145,7 @@ def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
     rights = Rights(pair.viewer for pair in pairs)
     for publication, keys in wanted.items():
         rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
-        rights.read(publication.model, keys)
+        rights.read(publication.model, keys, publication.asks_for)
     return rights
 
 

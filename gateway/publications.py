@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.serializers import BaseSerializer
 
-from ..permissions.rules import Permission, has_perm
+from ..permissions.rules import Permission, asked_for, has_perm
 from ..serializers.guards import guards_of
 from ..serializers.hashids import is_uuid
 
@@ -53,6 +53,11 @@ class Publication:
     def reads_of_user(self) -> frozenset[str]:
         """The paths that they follow from a viewer's user."""
         return frozenset().union(*(permission.reads_of_user for permission in self._permissions))
+
+    @cached_property
+    def asks_for(self) -> frozenset[str] | None:
+        """The codenames of the object permissions on an instance that they ask for; None where it may be any."""
+        return asked_for(self._permissions) if is_serializer(self.serializer) else None
 
     @property
     def _permissions(self) -> list[Permission]:

@@ -49,7 +49,7 @@ def drf(permission_class: Callable[[], Any]) -> Permission:
         except REFUSALS:
             return False
 
-    return Rule(f"drf({name_of(permission_class)})", allows)
+    return Rule(f"drf({name_of(permission_class)})", allows, asks_for=None)
 
 
 def answering(question: Any) -> Any:

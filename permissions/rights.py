@@ -49,6 +49,7 @@ class Rights:
         self._superusers: set[Any] = set()
         self._fresh: dict[Viewer, Viewer] = {}
         self._grants: dict[Subject, dict[str, set[Any]]] = {}
+        self._completely_read: set[Subject] = set()
         self._expected: dict[type[Model], dict[Any, Model]] = {}
         # What others have worked out for all viewers together.
         self.memo: dict[Any, Any] = {}
@@ -105,30 +106,38 @@ class Rights:
 
     # Reading
 
-    def read(self, model: type[Model], keys: Collection[Any]) -> None:
-        """Read the object permissions on the objects of a model with these keys, in three queries.
+    def read(self, model: type[Model], keys: Collection[Any], codenames: Collection[str] | None = None) -> None:
+        """Read the object permissions on the objects of a model with these keys, in three queries: those of these
+        codenames, or all.
 
-        The same three whether such objects exist or not, and whatever the number of viewers.
+        The same three whether such objects exist or not, and whatever the number of viewers; none for no codenames.
         """
         content_type = get_content_type(model)
-        held: dict[str, dict[str, set[Any]]] = {str(key): {} for key in keys}
-        self._grants |= {(content_type.pk, key): grants for key, grants in held.items()}
-        user_keys = self._user_keys
+        held = {str(key): self._grants.setdefault((content_type.pk, str(key)), {}) for key in keys}
+        for grants in held.values():
+            for codename in codenames or ():
+                grants.setdefault(codename, set())
+        if codenames is None:
+            self._completely_read |= {(content_type.pk, key) for key in held}
+        elif not codenames:
+            return
 
         def grants_of(perms_model: Any) -> tuple[QuerySet[Any], str]:
             about = perms_model._base_manager.filter(permission__content_type=content_type)
+            if codenames is not None:
+                about = about.filter(permission__codename__in=codenames)
             if perms_model.objects.is_generic():
                 return about.filter(content_type=content_type, object_pk__in=list(held)), "object_pk"
             return about.filter(content_object__in=keys), "content_object_id"
 
         subject: Any = model  # guardian takes a class too, and does not say so
         rows, key_name = grants_of(get_user_obj_perms_model(subject))
-        own = rows.filter(Among("user", user_keys)).values_list("user", key_name, "permission__codename")
+        own = rows.filter(Among("user", self._user_keys)).values_list("user", key_name, "permission__codename")
         for user, key, codename in own:
             held[str(key)].setdefault(codename, set()).add(user)
 
         rows, key_name = grants_of(get_group_obj_perms_model(subject))
-        members = members_of(user_keys, rows.values("group"))
+        members = members_of(self._user_keys, rows.values("group"))
         for group, key, codename in rows.values_list("group", key_name, "permission__codename"):
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
 
@@ -203,11 +212,13 @@ class Rights:
         label, dot, codename = perm.partition(".")
         if dot and label not in (obj._meta.app_label, content_type.app_label):
             raise WrongAppError(f"{perm} is no permission on a {obj._meta.label}.")
+        codename = codename if dot else perm
         subject = content_type.pk, str(obj.pk)
-        if subject not in self._grants:  # not one of those that are decided about, but nested in one
-            unread = {one.pk for one in self.expected(type(obj)) if (content_type.pk, str(one.pk)) not in self._grants}
-            self.read(type(obj), {obj.pk, *unread})
-        return self._grants[subject].get(codename if dot else perm, set())
+        if subject not in self._completely_read and codename not in self._grants.get(subject, ()):
+            # Asked by code of the application's, or about what is nested in what is decided about.
+            others = {one.pk for one in self.expected(type(obj))}
+            self.read(type(obj), {obj.pk, *others})
+        return self._grants[subject].get(codename, set())
 
     def _model_holders(self, perm: str) -> set[Any]:
         if not self._asks(ModelBackend):

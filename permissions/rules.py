@@ -19,7 +19,7 @@ from django.db.models import ForeignKey, Model
 from django.db.models.manager import BaseManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from .inquiries import Inquiry
@@ -37,11 +37,14 @@ class Permission:
     functions of this module cover the usual questions, and ``@permission`` makes one from a function.
 
     ``reads`` names the paths that it follows from the instance, ``reads_of_user`` those from the viewer's user: what
-    lies on them is fetched for all at once before anybody is asked. A permission that leaves them empty works as well.
+    lies on them is fetched for all at once before anybody is asked. ``asks_for`` has the codenames of the object
+    permissions on the instance that it asks for, None where it may be any: no others are read. A permission that
+    leaves them as they are works as well.
     """
 
     reads: frozenset[str] = frozenset()
     reads_of_user: frozenset[str] = frozenset()
+    asks_for: frozenset[str] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -102,6 +105,10 @@ class Combined(Permission):
     def reads_of_user(self) -> frozenset[str]:  # type: ignore[override]
         return self.left.reads_of_user | self.right.reads_of_user
 
+    @property
+    def asks_for(self) -> frozenset[str] | None:  # type: ignore[override]
+        return asked_for([self.left, self.right])
+
 
 class All(Combined):
     def allows(self, viewer: Viewer, instance: Model) -> bool:
@@ -138,6 +145,10 @@ class Not(Permission):
     def reads_of_user(self) -> frozenset[str]:  # type: ignore[override]
         return self.inner.reads_of_user
 
+    @property
+    def asks_for(self) -> frozenset[str] | None:  # type: ignore[override]
+        return self.inner.asks_for
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return not self.inner.allows(viewer, instance)
 
@@ -164,6 +175,7 @@ class Rule(Permission):
     answer: Callable[[Viewer, Model], bool]
     reads: frozenset[str] = frozenset()
     reads_of_user: frozenset[str] = frozenset()
+    asks_for: frozenset[str] | None = frozenset()
     together: Together | None = None
 
     def allows(self, viewer: Viewer, instance: Model) -> bool:
@@ -193,7 +205,7 @@ def permission(function: Callable[[Viewer, Any], bool]) -> Permission:
     >>> is_published & ~is_self
     is_published & ~is_self
     """
-    return Rule(function.__name__, function)
+    return Rule(function.__name__, function, asks_for=None)
 
 
 def has_perm(perm: str) -> Permission:
@@ -205,6 +217,7 @@ def has_perm(perm: str) -> Permission:
     return Rule(
         f'has_perm("{perm}")',
         lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance), instance)),
+        asks_for=frozenset([perm.rpartition(".")[2]]),
         together=lambda viewers, instance, rights: rights.holding(viewers, qualified(perm, instance), instance),
     )
 
@@ -283,6 +296,16 @@ is_self: Permission = Rule(
 
 def is_user(instance: Model) -> bool:
     return isinstance(instance, get_user_model())
+
+
+def asked_for(permissions: Iterable[Permission]) -> frozenset[str] | None:
+    """The codenames of all object permissions that any of these asks for; None where that is not known of one."""
+    codenames: frozenset[str] = frozenset()
+    for one in permissions:
+        if one.asks_for is None:
+            return None
+        codenames |= one.asks_for
+    return codenames
 
 
 def qualified(perm: str, instance: Model) -> str:
