@@ -10,20 +10,14 @@ if TYPE_CHECKING:
     from .publications import Publication
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """A viewer and an object, named as the viewer names it; the object may not exist."""
+    """A viewer and an object, named as the viewer names it; the object may not exist. Each pair is equal to itself
+    only: two pairs of one viewer and one object are two questions."""
 
     viewer: Viewer
     publication: Publication
     hashid: str
-    _hash: int = field(init=False, repr=False, compare=False)  # pairs are looked up all the time
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.viewer, self.publication, self.hashid)))
-
-    def __hash__(self) -> int:
-        return self._hash
 
 
 @dataclass

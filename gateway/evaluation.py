@@ -156,17 +156,20 @@ def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
 def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rights: Rights) -> dict[Pair, Decision]:
     """The view of each pair that is allowed to see its object; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
-    watched: dict[tuple[Publication, str], dict[Viewer, Pair]] = {}
+    watched: dict[tuple[Publication, str], dict[Viewer, list[Pair]]] = {}
     for pair in pairs:
         if pair.viewer in rights.keys:
-            watched.setdefault((pair.publication, pair.hashid), {})[pair.viewer] = pair
+            watching = watched.setdefault((pair.publication, pair.hashid), {})
+            watching.setdefault(pair.viewer, []).append(pair)
     rights.expect(instances.values())
     for (publication, hashid), instance in instances.items():
-        pair_of = watched.get((publication, hashid), {})
+        pairs_of = watched.get((publication, hashid), {})
         inquiry = Inquiry(rights, instance)
         try:
-            for view, viewers in views(publication, inquiry, pair_of.keys()):
-                decisions.update(dict.fromkeys([pair_of[viewer] for viewer in viewers], view))
+            for view, viewers in views(publication, inquiry, pairs_of.keys()):
+                for viewer in viewers:
+                    for pair in pairs_of[viewer]:
+                        decisions[pair] = view
         except DatabaseError:
             raise
         except Exception as error:  # of what is asked about all viewers of this instance together

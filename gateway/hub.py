@@ -11,8 +11,7 @@ import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from channels.db import database_sync_to_async
@@ -46,8 +45,7 @@ INTERNAL_ERROR = 1011
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What one socket is to be sent, and until when (in the loop's time) it may be."""
 
     socket: Socket
@@ -207,21 +205,26 @@ class Hub:
             await self._listening.wait()
             batch = self._take()
             try:
-                decisions = await self._evaluate({item.pair for items in batch.values() for item in items})
+                decisions = await self._evaluate([item.pair for items in batch.values() for item in items])
             except Exception as error:
                 report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
                 decisions = {}
-            undecided = [item for items in batch.values() for item in items if item.pair not in decisions]
-            for item in undecided:  # tried again by itself: nobody else waits for what can't be read
-                self._loop.call_later(pause, self._mark, item)
-            pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
-            made = self._loop.time()
+            expires = self._loop.time() + VIEW_LIFETIME
             while self._due:  # at most one batch waits to be sent while the next is evaluated
                 self._all_handed_out.clear()
                 await self._all_handed_out.wait()
+            undecided: list[Subscription] = []
             for socket, items in batch.items():
-                decided = [(item, decisions[item.pair]) for item in items if item.pair in decisions]
-                self._due.append(Delivery(socket, decided, made + VIEW_LIFETIME))
+                decided = []
+                for item in items:
+                    if item.pair in decisions:
+                        decided.append((item, decisions[item.pair]))
+                    else:
+                        undecided.append(item)
+                self._due.append(Delivery(socket, decided, expires))
+            for item in undecided:  # tried again by itself: nobody else waits for what can't be read
+                self._loop.call_later(pause, self._mark, item)
+            pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
             self._run_on()
 
     def _take(self) -> dict[Socket, list[Subscription]]:
@@ -240,7 +243,7 @@ class Hub:
             self._work.clear()
         return batch
 
-    async def _evaluate(self, pairs: set[Pair]) -> dict[Pair, Decision]:
+    async def _evaluate(self, pairs: list[Pair]) -> dict[Pair, Decision]:
         in_thread = database_sync_to_async(evaluate, thread_sensitive=False, executor=self._executor)
         decisions: dict[Pair, Decision] = await in_thread(pairs)
         return decisions

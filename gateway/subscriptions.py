@@ -47,13 +47,10 @@ class Subscription:
     def __init__(self, socket: Socket, pair: Pair) -> None:
         self.socket = socket
         self.pair = pair
+        self.key: Key = (pair.publication.label, pair.hashid)
         self.requests: list[Message] = []
         self.admitted = False
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
-
-    @property
-    def key(self) -> Key:
-        return self.pair.publication.label, self.pair.hashid
 
     @property
     def is_current(self) -> bool:
