@@ -56,4 +56,5 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
 
 
 def name_of(serializer: Any) -> str:
-    return f"{serializer.__module__}.{serializer.__qualname__}"
+    named = serializer if hasattr(serializer, "__qualname__") else type(serializer)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -58,11 +58,12 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
     """
     count("evaluations")
     batch = list(dict.fromkeys(pairs))
-    distrusted = {publication for publication in {pair.publication for pair in batch} if not is_trusted(publication)}
-    if not distrusted:
+    publications = {pair.publication for pair in batch}
+    if all(is_trusted(publication) for publication in publications):
         return decide_together(batch)
-    together = [pair for pair in batch if pair.publication not in distrusted]
-    return decide_together(together) | {pair: decide_alone(pair) for pair in batch if pair.publication in distrusted}
+    if len(publications) > 1:
+        return decide_apart(batch)
+    return {pair: decide_alone(pair) for pair in batch}
 
 
 def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -166,7 +167,7 @@ def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rig
         pairs_of = watched.get((publication, hashid), {})
         inquiry = Inquiry(rights, instance)
         try:
-            for view, viewers in views(publication, inquiry, pairs_of.keys()):
+            for view, viewers in views(publication, inquiry, set(pairs_of)):
                 for viewer in viewers:
                     for pair in pairs_of[viewer]:
                         decisions[pair] = view
@@ -184,8 +185,14 @@ def views(
 ) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
     """What is shown of one instance, with those to whom."""
     allowed = publication.permission.among(viewers, inquiry) - inquiry.denied.keys()
-    for (serializer, *_), alike in grouped(publication, inquiry, allowed).items():
-        representation = Representation(serializer, inquiry, alike)
+    for serializer, alike in grouped(publication, inquiry, allowed):
+        try:
+            representation = Representation(serializer, inquiry, alike)
+        except DatabaseError:
+            raise
+        except Exception as error:  # of those who share it, and not of those to whom something else is shown
+            inquiry.denied |= dict.fromkeys(alike, error)
+            continue
         for body, audience in representation.bodies:
             yield View(body, etag(body)), audience
         count("views_alone", len(representation.alone))
@@ -196,17 +203,18 @@ def views(
 
 def grouped(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
-) -> dict[tuple[Any, ...], set[Viewer]]:
-    """The viewers by the serializer that is chosen for them, and by what else shapes all that they see."""
+) -> Iterator[tuple[type[Any], AbstractSet[Viewer]]]:
+    """The viewers, divided by the serializer that is chosen for them, and by what else shapes all that they see."""
     if is_serializer(publication.serializer):
-        chosen = dict.fromkeys(viewers, publication.serializer)
+        choices = {publication.serializer: viewers}
     else:
-        chosen = inquiry.each(publication.serializer_for, viewers)
-    groups: dict[tuple[Any, ...], set[Viewer]] = {}
-    for viewer, serializer in chosen.items():
-        shape = serializer, viewer.language, viewer.time_zone, viewer.scheme, viewer.host
-        groups.setdefault(shape, set()).add(viewer)
-    return groups
+        choices = {}
+        for viewer, serializer in inquiry.each(publication.serializer_for, viewers).items():
+            choices.setdefault(serializer, set()).add(viewer)
+    for serializer, chosen in choices.items():
+        for alike in inquiry.rights.alike:
+            if those := chosen & alike:
+                yield serializer, those
 
 
 @lru_cache(maxsize=1_000)  # so that it is said once

@@ -14,7 +14,6 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.db import connections
 
@@ -244,9 +243,8 @@ class Hub:
         return batch
 
     async def _evaluate(self, pairs: list[Pair]) -> dict[Pair, Decision]:
-        in_thread = database_sync_to_async(evaluate, thread_sensitive=False, executor=self._executor)
-        decisions: dict[Pair, Decision] = await in_thread(pairs)
-        return decisions
+        # In a context of its own: nothing that is set in one evaluation is there in the next.
+        return await self._loop.run_in_executor(self._executor, Context().run, evaluate_connected, pairs)
 
     # Delivering
 
@@ -325,6 +323,15 @@ class Hub:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def evaluate_connected(pairs: list[Pair]) -> dict[Pair, Decision]:
+    """Evaluate on the connections of this thread, which stay open from one evaluation to the next (also where
+    ``CONN_MAX_AGE`` is 0, as for requests): to open one takes longer than to evaluate. One that failed is replaced."""
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+    return evaluate(pairs)
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

@@ -32,9 +32,12 @@ def own_copies(instances: Sequence[Model]) -> list[Model]:
     fetched = list(fetched_with(instances))
     memo: dict[int, Any] = {id(one): type(one).__new__(type(one)) for one in fetched}
     for one in fetched:
+        vars(memo[id(one)]).update(vars(one))  # all at first, for a set of instances asks each for its key
+    for one in fetched:
         twin = memo[id(one)]
         for name, value in vars(one).items():
-            vars(twin)[name] = value if type(value) in ATOMS else duplicate(value, memo)
+            if type(value) not in ATOMS:
+                vars(twin)[name] = duplicate(value, memo)
         for name, queryset in vars(one).get(PREFETCHED, {}).items():
             # Copied querysets have forgotten what they had fetched.
             forgetful = vars(twin)[PREFETCHED][name]
@@ -104,7 +107,7 @@ class Seal:
         pending = [value]
         while pending:
             one = pending.pop()
-            if type(one) in ATOMS or id(one) in seen or callable(one):
+            if type(one) in ATOMS or id(one) in seen:
                 continue
             seen.add(id(one))
             if isinstance(one, dict):
@@ -115,9 +118,11 @@ class Seal:
                 pending += one
             elif isinstance(one, set):
                 self._sets.append((one, one.copy()))
-            elif isinstance(one, tuple):
+                pending += one
+            elif isinstance(one, tuple | frozenset):
                 pending += one
             elif isinstance(one, QuerySet):
+                one.query  # noqa: B018  # whoever reads it first adds a filter that Django had put off
                 self._dicts.append((vars(one), vars(one).copy()))
                 pending.append(one._result_cache)
             else:
@@ -128,8 +133,8 @@ class Seal:
         return not (
             all(len(now) == len(then) and all(map(is_, now, then)) for now, then in self._lists)
             and all(
-                len(now) == len(then) and all(map(is_, now.values(), then.values())) and now.keys() == then.keys()
+                len(now) == len(then) and all(map(is_, now, then)) and all(map(is_, now.values(), then.values()))
                 for now, then in self._dicts
             )
-            and all(now == then for now, then in self._sets)
+            and all(set(map(id, now)) == set(map(id, then)) for now, then in self._sets)
         )

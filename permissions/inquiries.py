@@ -57,15 +57,23 @@ class Inquiry:
         answers: dict[Viewer, Answer] = {}
         for _, alike in groupby(sorted(viewers, key=locale_of), key=locale_of):
             together = list(alike)
-            with together[0].locale():
-                for viewer in together:
-                    try:
-                        answers[viewer] = self._call(function, viewer)
-                    except DatabaseError:
-                        raise
-                    except BaseException as error:
-                        self.denied[viewer] = error
+            try:
+                with together[0].locale():
+                    self._call_each(function, together, answers)
+            except LookupError as error:  # there is no such time zone
+                self.denied |= dict.fromkeys(together, error)
         return answers
+
+    def _call_each(
+        self, function: Callable[[Viewer, Model], Answer], viewers: list[Viewer], answers: dict[Viewer, Answer]
+    ) -> None:
+        for viewer in viewers:
+            try:
+                answers[viewer] = self._call(function, viewer)
+            except DatabaseError:
+                raise
+            except BaseException as error:
+                self.denied[viewer] = error
 
     def _call(self, function: Callable[[Viewer, Model], Answer], viewer: Viewer) -> Answer:
         if viewer in self.apart:

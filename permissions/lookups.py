@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db.models import F, Lookup
 from django.db.models.lookups import In
@@ -31,17 +32,21 @@ class Among(Base):
     prepare_rhs = False
 
     def __init__(self, path: Any, keys: Collection[Any]) -> None:
-        super().__init__(F(path) if isinstance(path, str) else path, list(keys))
+        super().__init__(F(path) if isinstance(path, str) else path, [key for key in keys if key is not None])
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:  # type: ignore[override]
         return In(self.lhs, self.rhs).as_sql(compiler, connection)  # type: ignore[return-value]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        prepare = self.lhs.output_field.get_db_prep_value
-        keys = [key if type(key) is int else prepare(key, connection) for key in self.rhs]
-        return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, json.dumps(keys)]  # noqa: S608
+        keys = json.dumps(self._prepared(connection, {int}))
+        return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, keys]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        return f"{path} = ANY(%s)", [*parameters, self.rhs]
+        return f"{path} = ANY(%s)", [*parameters, self._prepared(connection, {int, UUID})]
+
+    def _prepared(self, connection: BaseDatabaseWrapper, known: set[type]) -> list[Any]:
+        """The keys as the database has them; those of types that it knows are so already."""
+        prepare = self.lhs.output_field.get_db_prep_value
+        return [key if type(key) in known else prepare(key, connection) for key in self.rhs]

@@ -45,7 +45,7 @@ class Rights:
 
     def __init__(self, viewers: Iterable[Viewer]) -> None:
         asked = list(dict.fromkeys(viewers))
-        self.keys: dict[Viewer, Any] = {viewer: None for viewer in asked if viewer.identity is None}
+        self.keys: dict[Viewer, Any] = {}
         self._superusers: set[Any] = set()
         self._fresh: dict[Viewer, Viewer] = {}
         self._grants: dict[Subject, dict[str, set[Any]]] = {}
@@ -58,14 +58,15 @@ class Rights:
     def _read_accounts(self, viewers: list[Viewer]) -> None:
         users = get_user_model()
         columns = {field.name for field in users._meta.concrete_fields}
-        if not columns >= {"is_active", "is_superuser"} or users.has_perm is not PermissionsMixin.has_perm:
+        if not columns >= {"is_active", "is_superuser"} or not has_plain_permissions(users):
             self._load(viewers)  # such a user decides for itself what these are
             return
-        known = {viewer: viewer.user_key for viewer in viewers if viewer.identity is not None}
-        wanted = set(known.values()) - {None}
+        wanted = [viewer.user_key for viewer in viewers]
         active = users._default_manager.filter(Among("pk", wanted), is_active=True)
         superuser_of = dict(active.values_list("pk", "is_superuser"))
-        self.keys |= {viewer: key for viewer, key in known.items() if key in superuser_of}
+        self.keys = {
+            viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in superuser_of
+        }
         self._superusers = {key for key, is_superuser in superuser_of.items() if is_superuser}
 
     def _load(self, viewers: Iterable[Viewer]) -> None:
@@ -87,6 +88,30 @@ class Rights:
         if viewer not in self._fresh:
             self._load(list(self.keys))
         return self._fresh[viewer]
+
+    def being(self, keys: Iterable[Any]) -> set[Viewer]:
+        """The viewers whose user has one of these keys; None stands for the anonymous ones."""
+        return set().union(*(self._viewers_of[key] for key in keys if key in self._viewers_of))
+
+    @cached_property
+    def known(self) -> set[Viewer]:
+        """The viewers who are not anonymous."""
+        return self.being(self._viewers_of.keys() - {None})
+
+    @cached_property
+    def _viewers_of(self) -> dict[Any, set[Viewer]]:
+        viewers_of: dict[Any, set[Viewer]] = {}
+        for viewer, key in self.keys.items():
+            viewers_of.setdefault(key, set()).add(viewer)
+        return viewers_of
+
+    @cached_property
+    def alike(self) -> list[set[Viewer]]:
+        """The viewers, divided by all but the user that may shape what they are shown."""
+        alike: dict[tuple[str, ...], set[Viewer]] = {}
+        for viewer in self.keys:
+            alike.setdefault(viewer.surroundings, set()).add(viewer)
+        return list(alike.values())
 
     def prefetch_of_users(self, paths: Iterable[str]) -> None:
         """Fetch what lies on these paths from the users, one query for each relation."""
@@ -137,8 +162,9 @@ class Rights:
             held[str(key)].setdefault(codename, set()).add(user)
 
         rows, key_name = grants_of(get_group_obj_perms_model(subject))
-        members = members_of(self._user_keys, rows.values("group"))
-        for group, key, codename in rows.values_list("group", key_name, "permission__codename"):
+        of_groups = list(rows.values_list("group", key_name, "permission__codename"))
+        members = members_of(self._user_keys, {group for group, _, _ in of_groups})
+        for group, key, codename in of_groups:
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
 
     @cached_property
@@ -180,8 +206,7 @@ class Rights:
     def _decide(self) -> bool:
         """Whether nothing else decides than what was read here: no backend and no user model of one's own."""
         answering = {type(backend) for backend in self._backends if hasattr(backend, "has_perm")}
-        plain: bool = get_user_model().has_perm is PermissionsMixin.has_perm
-        return plain and answering <= {ModelBackend, ObjectPermissionBackend}
+        return has_plain_permissions(get_user_model()) and answering <= {ModelBackend, ObjectPermissionBackend}
 
     @cached_property
     def _decide_about_models(self) -> bool:
@@ -199,10 +224,9 @@ class Rights:
         if not self._decide or (obj is None and not self._decide_about_models):
             return None
         holders = self._superusers | (self._model_holders(perm) if obj is None else self._holders(perm, obj))
-        keys = self.keys
-        held = {viewer for viewer in viewers if keys[viewer] in holders}
-        anonymous = {viewer for viewer in viewers if keys[viewer] is None}
-        return held | anonymous if anonymous and self.has_perm(AnonymousUser(), perm, obj) else held
+        if not viewers.isdisjoint(self.being([None])) and self.has_perm(AnonymousUser(), perm, obj):
+            holders.add(None)
+        return self.being(holders) & viewers
 
     def _holders(self, perm: str, obj: Model) -> set[Any]:
         """The keys of the users who have an object permission, as guardian's backend sees it."""
@@ -264,18 +288,24 @@ class Rights:
         return anonymous.is_active and (anonymous.is_superuser or holds)
 
 
-def members_of(users: Collection[Any], groups: QuerySet[Any] | None = None) -> dict[Any, list[Any]]:
-    """The keys of these users by the group that they are in, of all groups or of those in a subquery; one query."""
+def has_plain_permissions(users: type[Any]) -> bool:
+    """Whether a user of this model asks the backends, and does not answer for itself."""
+    return getattr(users, "has_perm", None) is PermissionsMixin.has_perm
+
+
+def members_of(users: Collection[Any], groups: Collection[Any] | None = None) -> dict[Any, list[Any]]:
+    """The keys of these users by the group that they are in, of all groups or of these; one query."""
     try:
         relation: Any = get_user_model()._meta.get_field("groups")
     except FieldDoesNotExist:  # a user model without groups
         return {}
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
     rows = relation.remote_field.through._base_manager.filter(Among(user, users))
-    # As user.groups.all() has it: a group that the group model's own manager leaves out gives no rights.
-    rows = rows.filter(**{f"{group}__in": relation.related_model._default_manager.values("pk")})
     if groups is not None:
-        rows = rows.filter(**{f"{group}__in": groups})
+        rows = rows.filter(Among(group, groups))
+    counted = relation.related_model._default_manager.all()
+    if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
+        rows = rows.filter(**{f"{group}__in": counted.values("pk")})
     members: dict[Any, list[Any]] = {}
     for group_key, member in rows.values_list(group, user):
         members.setdefault(group_key, []).append(member)

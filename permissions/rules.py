@@ -242,8 +242,8 @@ def is_owner(path: str) -> Permission:
 
     def own(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
         users = get_user_model()._meta.concrete_model
-        owners = {key for model, key in values_at(instance, path) if model is users}
-        return {viewer for viewer in viewers if rights.keys[viewer] in owners}
+        owners = {key for model, key in values_at(instance, path) if model is users} - {None}
+        return rights.being(owners) & viewers
 
     return Rule(f'is_owner("{path}")', owns, reads=frozenset([path]), together=own)
 
@@ -261,9 +261,12 @@ def same_tenant(path: str, user_path: str) -> Permission:
         return not values_at(instance, path).isdisjoint(values_at(viewer.user, user_path))
 
     def meet(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
-        known = {viewer for viewer in viewers if rights.keys[viewer] is not None}
         tenants = values_at(instance, path)
-        return {viewer for viewer in known if not tenants.isdisjoint(values_at(rights.fresh(viewer).user, user_path))}
+        return {
+            viewer
+            for viewer in viewers & rights.known
+            if not tenants.isdisjoint(values_at(rights.fresh(viewer).user, user_path))
+        }
 
     return Rule(
         f'same_tenant("{path}", "{user_path}")',
@@ -280,22 +283,27 @@ anyone: Permission = Rule("anyone", lambda viewer, instance: True, together=lamb
 is_authenticated: Permission = Rule(
     "is_authenticated",
     lambda viewer, instance: bool(viewer.user.is_authenticated),
-    together=lambda viewers, instance, rights: {viewer for viewer in viewers if rights.keys[viewer] is not None},
+    together=lambda viewers, instance, rights: rights.known & viewers,
 )
 """The viewer is logged in."""
 
 is_self: Permission = Rule(
     "is_self",
     lambda viewer, instance: is_user(instance) and identity(instance) == identity(viewer.user),
-    together=lambda viewers, instance, rights: {
-        viewer for viewer in viewers if is_user(instance) and rights.keys[viewer] == instance.pk
-    },
+    together=lambda viewers, instance, rights: themselves(viewers, instance, rights),
 )
 """The instance is the viewer's own user."""
 
 
 def is_user(instance: Model) -> bool:
     return isinstance(instance, get_user_model())
+
+
+def themselves(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
+    model, key = identity(instance)
+    if key is None or not is_user(instance) or model is not get_user_model()._meta.concrete_model:
+        return set()
+    return rights.being([key]) & viewers
 
 
 def asked_for(permissions: Iterable[Permission]) -> frozenset[str] | None:

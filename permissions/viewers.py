@@ -49,11 +49,15 @@ class Viewer:
         model = self.user._meta.concrete_model if isinstance(self.user, Model) else None
         known = (model, getattr(self.user, "pk", None)) if self.user.is_authenticated else None
         object.__setattr__(self, "identity", known)
-        whole = (self.language, self.time_zone, self.scheme, self.host, known)
-        object.__setattr__(self, "_hash", hash(whole))
+        object.__setattr__(self, "_hash", hash((*self.surroundings, known)))
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def surroundings(self) -> tuple[str, ...]:
+        """All but the user that may shape what is shown."""
+        return self.language, self.time_zone, self.scheme, self.host
 
     @cached_property
     def user_key(self) -> Any:

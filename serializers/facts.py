@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from django.db.models import Model
 from django.db.models.manager import BaseManager
 from rest_framework.serializers import Field, ListSerializer
@@ -59,38 +61,53 @@ class FactField(Field[Any, Any, Any, Any]):
         together = listing.showing if isinstance(listing, FactListSerializer) else [instance]
         if audience := audience_of(request):
             texts = self.texts(audience.rights, audience.viewers, instance)
+            if len(texts) < len(audience.viewers):
+                audience.reach(f"the fact {self.field_name} failed")
             audience.agree(parts_of(audience.viewers, texts))
             viewer = next(iter(audience.viewers))
             return self.values_among(audience.rights, instance)[audience.rights.keys[viewer]]
         viewer, rights = Viewer.of_request(request), rights_of(request)
-        if rights is not None:
-            return self.values_among(rights, instance)[viewer.user.pk]
+        values = {} if rights is None else self.values_among(rights, instance)
+        if viewer.user.pk in values:
+            return values[viewer.user.pk]
         known = listing.known if isinstance(listing, FactListSerializer) else {}
         return self.values([viewer], instance, together, known)[viewer.user.pk]
 
     def texts(self, rights: Rights, viewers: AbstractSet[Viewer], instance: Model) -> dict[Viewer, bytes]:
-        """The JSON of the value that each viewer has."""
+        """The JSON of the value that each viewer has; nothing of those about whom it is not known, or is no JSON."""
         values = self.values_among(rights, instance)
-        written: dict[Any, bytes] = {}
+        written: dict[Any, bytes | None] = {}
         texts: dict[Viewer, bytes] = {}
-        for viewer in viewers:
+        for viewer in viewers if values else ():
             value = values[rights.keys[viewer]]
             # By its type too: to a dict, 1 is True.
             plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)
             if plain not in written:
-                written[plain] = encode_value(value)
-            texts[viewer] = written[plain]
+                written[plain] = None
+                with suppress(Exception):
+                    written[plain] = encode_value(value)
+            if (text := written[plain]) is not None:
+                texts[viewer] = text
         return texts
 
     def values_among(self, rights: Rights, instance: Model) -> Mapping[Any, Any]:
-        """The values for all viewers of an evaluation, by the user's key."""
+        """The values for all viewers of an evaluation, by the user's key.
+
+        None where the function failed: it is an error of those whom it concerns, and each is asked about alone.
+        """
         together: list[Model] = []
         if instance_key(self.function, instance) not in rights.memo:
             rights.expect([instance])
             # Copies, because what the function keeps on an instance may concern one viewer.
             together = own_copies(rights.expected(type(instance)))
         viewers = [rights.fresh(viewer) for viewer in rights.keys]
-        return self.values(viewers, instance, together, rights.memo)
+        try:
+            return self.values(viewers, instance, together, rights.memo)
+        except DatabaseError:
+            raise
+        except BaseException:
+            rights.memo |= {instance_key(self.function, one): {} for one in together}
+            return {}
 
     def values(
         self, viewers: Sequence[Viewer], instance: Model, together: Sequence[Model], known: dict[Any, Any]
@@ -101,15 +118,15 @@ class FactField(Field[Any, Any, Any, Any]):
             instances = {one.pk: one for one in together}
             users = {viewer.user.pk for viewer in viewers}
             found = self.function(viewers, list(instances.values()))
-            for one in instances.values():
-                known[instance_key(self.function, one)] = dict.fromkeys(users, self.otherwise)
+            values_of = {one: dict.fromkeys(users, self.otherwise) for one in instances}
             for user_key, own_key in found:
                 if user_key not in users or own_key not in instances:
                     raise LookupError(
                         f"The fact {self.field_name} gave a value for a pair of keys that it was not asked about. "
                         "The keys are (user, instance), as primary keys."
                     )
-                known[instance_key(self.function, instances[own_key])][user_key] = found[user_key, own_key]
+                values_of[own_key][user_key] = found[user_key, own_key]
+            known |= {instance_key(self.function, one): values_of[one.pk] for one in instances.values()}
         values: Mapping[Any, Any] = known[key]
         return values
 

@@ -85,10 +85,12 @@ class Representation:
             if viewer in viewers:
                 self._leave_alone([viewer], place.reason)
         viewers = viewers - inquiry.denied.keys() - self.alone.keys()
-        told = {
-            name: fact.texts(inquiry.rights, allowed.get(name, viewers) & viewers, inquiry.instance)
-            for name, fact in self._facts.items()
-        }
+        told: dict[str, Mapping[Viewer, bytes]] = {}
+        for name, fact in self._facts.items():
+            asked = allowed.get(name, viewers) & viewers
+            told[name] = fact.texts(inquiry.rights, asked, inquiry.instance)
+            self._leave_alone(asked - told[name].keys(), f"the fact {name} failed")
+        viewers = viewers - self.alone.keys()
         audiences = cells_of(viewers, allowed.values())
         for texts in told.values():
             audiences = [part for audience in audiences for part in parts_of(audience, texts)]
@@ -137,18 +139,18 @@ class Representation:
         view = shared_retrieval(audience, instance)
         return make(self._serializer(instance, context=view.get_serializer_context()))
 
-    def _compartments(self) -> dict[Permission | None, list[str]]:
+    def _compartments(self) -> list[list[str]]:
         """The names of the fields behind each guard; those that nothing guards, and that are no facts, go unnamed."""
-        compartments: dict[Permission | None, list[str]] = {None: []}
+        compartments: dict[int, list[str]] = {}  # by identity: a permission need not be hashable
         for name, guard in self._guards.items():
             if name not in self._facts:
-                compartments.setdefault(guard, []).append(name)
-        return compartments
+                compartments.setdefault(id(guard), []).append(name)
+        return [[], *compartments.values()]
 
     def _assemble(
         self,
         viewers: AbstractSet[Viewer],
-        compartments: Mapping[Permission | None, list[str]],
+        compartments: list[list[str]],
         allowed: Mapping[str, AbstractSet[Viewer]],
         told: Mapping[str, Mapping[Viewer, bytes]],
     ) -> None:
@@ -157,9 +159,9 @@ class Representation:
         held: dict[Viewer, list[int]] = {viewer: [] for viewer in viewers}
         order: list[str] = []
         elsewhere = self._guards.keys() | self._facts.keys()
-        for guard, names in compartments.items():
-            among = viewers if guard is None else allowed[names[0]] & viewers
-            make = partial(without, elsewhere) if guard is None else partial(only, names)
+        for names in compartments:
+            among = allowed[names[0]] & viewers if names else viewers
+            make = partial(only, names) if names else partial(rest, elsewhere, self._facts)
             for (fields, piece), sharing in self._share(among, make):
                 order = fields
                 for viewer in sharing:
@@ -167,7 +169,8 @@ class Representation:
                 pieces.append(piece)
         for name, texts in told.items():
             numbers: dict[bytes, int] = {}
-            for viewer, text in texts.items():
+            for viewer in texts.keys() & viewers:
+                text = texts[viewer]
                 if text not in numbers:
                     numbers[text] = len(pieces)
                     pieces.append({name: member(name, text)})
@@ -195,6 +198,17 @@ def whole(serializer: Any) -> bytes:
     return encode(serializer.data)
 
 
+def rest(
+    hidden: AbstractSet[str], facts: Mapping[str, FactField], serializer: Any
+) -> tuple[list[str], dict[str, bytes]]:
+    """What is neither guarded nor a fact; the facts have to be those that the serializer shows."""
+    for name, fact in facts.items():
+        shown = serializer.fields.get(name, fact)
+        if type(shown) is not FactField or (shown.function, shown.otherwise) != (fact.function, fact.otherwise):
+            raise TypeError(f"{name} is declared as a fact, and another field is shown in its place.")
+    return without(hidden, serializer)
+
+
 def only(names: Iterable[str], serializer: Any) -> tuple[list[str], dict[str, bytes]]:
     return without(serializer.fields.keys() - set(names), serializer)
 
@@ -207,7 +221,8 @@ def without(hidden: AbstractSet[str], serializer: Any) -> tuple[list[str], dict[
 
 
 def facts_of(serializer: type[Any]) -> dict[str, FactField]:
-    return {name: field for name, field in serializer._declared_fields.items() if isinstance(field, FactField)}
+    """The facts that a serializer class declares; one of a class that makes something else of it is a field."""
+    return {name: field for name, field in serializer._declared_fields.items() if type(field) is FactField}
 
 
 def is_divisible(serializer: type[Any]) -> bool:
