@@ -197,7 +197,7 @@ def views(
             yield View(body, etag(body)), audience
         count("views_alone", len(representation.alone))
         count("views_shared", len(alike) - len(representation.alone))
-        for reason in set(representation.alone.values()) - {""}:
+        for reason in set(representation.alone.values()):
             tell_personal(serializer, reason)
 
 

@@ -283,7 +283,14 @@ class Hub:
         socket = due.socket
         socket.delivery = runner
         try:
-            await self._send_views(due)
+            for position, (subscription, decision) in enumerate(due.decided):
+                if position and self._loop.time() > due.expires:
+                    self._put_back(socket, [item for item, _ in due.decided[position:]])
+                    break
+                for frame in self._settle(subscription, decision):
+                    await socket.send(frame)
+            else:
+                self._put_back(socket, [])
         except Exception as error:  # what would leave the client waiting without a word
             if not isinstance(error, OSError):  # as it is when the connection is gone
                 report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
@@ -292,20 +299,13 @@ class Hub:
                 await socket.close(INTERNAL_ERROR)
         socket.delivery = None
 
-    async def _send_views(self, due: Delivery) -> None:
-        socket = due.socket
-        for position, (subscription, decision) in enumerate(due.decided):
-            if position and self._loop.time() > due.expires:
-                self._put_back(socket, [item for item, _ in due.decided[position:]])
-                return
-            if not subscription.is_current:
-                continue
-            frames = subscription.settle(decision)
-            if not subscription.admitted:  # refused; what is asked from here on is a new subscription
-                self.unsubscribe(socket, subscription.key)
-            for frame in frames:
-                await socket.send(frame)
-        self._put_back(socket, [])
+    def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
+        if not subscription.is_current:
+            return []
+        frames = subscription.settle(decision)
+        if not subscription.admitted:  # refused; what is asked from here on is a new subscription
+            self.unsubscribe(subscription.socket, subscription.key)
+        return frames
 
     def _put_back(self, socket: Socket, subscriptions: list[Subscription]) -> None:
         """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""

@@ -68,6 +68,9 @@ class Subscription:
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests)
+        if not requests and decision.etag != self.etag:  # as it nearly always is
+            self.etag = decision.etag
+            return [frames.updated(self.pair, decision)]
         told = [request.etag for request in requests if request.wants_view]
         held = told or [self.etag if self.admitted else decision.etag]
         self.admitted, self.etag = True, decision.etag

@@ -36,7 +36,7 @@ class Representation:
     """The JSON of an instance, by a serializer, for viewers who have language, time zone, scheme and host in common.
 
     ``bodies`` has each text with its viewers. Those for whom it fails are ``denied`` by the inquiry. ``alone`` has
-    those for whom nothing could be shared, with the reason; '' for one who is the only one of a kind.
+    those for whom nothing could be shared, with the reason.
 
     What is shared is made by the serializer itself, on a copy of the instance of its own, with a request in which
     nobody is. Viewers with the same answers to the serializer's guards and facts are one audience. Where there are
@@ -54,10 +54,7 @@ class Representation:
         if issubclass(serializer, PerUserSerializerMixin):
             self._guards, self._facts = guards_of(serializer), facts_of(serializer)
         with next(iter(viewers)).locale():
-            if len(viewers) > 1:
-                self._make_shared(viewers)
-            else:
-                self._leave_alone(viewers)
+            self._make_shared(viewers)
             for viewer in self.alone:
                 self._make_alone(viewer)
 
@@ -104,7 +101,7 @@ class Representation:
             }
             self.bodies += self._share(audience, whole, known)
 
-    def _leave_alone(self, viewers: Iterable[Viewer], reason: str = "") -> None:
+    def _leave_alone(self, viewers: Iterable[Viewer], reason: str) -> None:
         self.alone |= dict.fromkeys(viewers, reason)
 
     def _share(
@@ -114,11 +111,12 @@ class Representation:
         known: Mapping[tuple[Any, ...], bool] | None = None,
     ) -> Iterator[tuple[Made, AbstractSet[Viewer]]]:
         """What is made for the viewers together, or for each of the parts into which they fall."""
-        pending = [viewers]
+        personal = self._inquiry.rights.memo.setdefault("personal", {})
+        pending = [viewers] if viewers else []
         while pending:
             audience = Audience(pending.pop(), self._inquiry.rights, known)
-            if len(audience.viewers) < 2:
-                self._leave_alone(audience.viewers)
+            if self._serializer in personal:
+                self._leave_alone(audience.viewers, personal[self._serializer])
                 continue
             failure = ""
             try:
@@ -130,6 +128,8 @@ class Representation:
             if audience.parts:
                 pending += audience.parts
             elif reason := audience.personal or failure:
+                if audience.personal:
+                    personal[self._serializer] = reason
                 self._leave_alone(audience.viewers, reason)
             else:
                 yield made, audience.viewers
