@@ -18,6 +18,7 @@ from guardian.ctypes import get_content_type
 from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
+from .aggregates import Collected
 from .lookups import Among
 from .viewers import refresh
 
@@ -62,12 +63,13 @@ class Rights:
             self._load(viewers)  # such a user decides for itself what these are
             return
         wanted = [viewer.user_key for viewer in viewers]
-        active = users._default_manager.filter(Among("pk", wanted), is_active=True)
-        superuser_of = dict(active.values_list("pk", "is_superuser"))
+        active = users._default_manager.filter(Among("pk", wanted), is_active=True).order_by()
+        accounts = dict(active.values_list("is_superuser").annotate(keys=Collected("pk")))
+        self._superusers = set(accounts.get(True, ()))
+        there = self._superusers.union(accounts.get(False, ()))
         self.keys = {
-            viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in superuser_of
+            viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in there
         }
-        self._superusers = {key for key, is_superuser in superuser_of.items() if is_superuser}
 
     def _load(self, viewers: Iterable[Viewer]) -> None:
         self._fresh = refresh(viewers)
@@ -157,9 +159,9 @@ class Rights:
 
         subject: Any = model  # guardian takes a class too, and does not say so
         rows, key_name = grants_of(get_user_obj_perms_model(subject))
-        own = rows.filter(Among("user", self._user_keys)).values_list("user", key_name, "permission__codename")
-        for user, key, codename in own:
-            held[str(key)].setdefault(codename, set()).add(user)
+        rows = rows.filter(Among("user", self._user_keys)).order_by()
+        for key, codename, users in rows.values_list(key_name, "permission__codename").annotate(u=Collected("user")):
+            held[str(key)].setdefault(codename, set()).update(users)
 
         rows, key_name = grants_of(get_group_obj_perms_model(subject))
         of_groups = list(rows.values_list("group", key_name, "permission__codename"))
@@ -306,7 +308,4 @@ def members_of(users: Collection[Any], groups: Collection[Any] | None = None) ->
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{group}__in": counted.values("pk")})
-    members: dict[Any, list[Any]] = {}
-    for group_key, member in rows.values_list(group, user):
-        members.setdefault(group_key, []).append(member)
-    return members
+    return dict(rows.values_list(group).annotate(users=Collected(user)).order_by())
