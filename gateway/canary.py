@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import random
 from typing import TYPE_CHECKING, Any
 
+from django.db import DatabaseError
+
 from ..serializers.settings import setting
 from .logs import report
 from .metrics import count
@@ -40,7 +42,9 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
         count("canaries")
         try:
             alone = look_alone(pair)
-        except Failed:
+        except Failed as failure:
+            if isinstance(failure.__cause__, DatabaseError):
+                raise failure.__cause__ from None  # says nothing about what was made
             alone = None
         if alone != decisions[pair]:
             count("canary_mismatches")

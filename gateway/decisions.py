@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .publications import Publication
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Pair:
     """A viewer and an object, named as the viewer names it; the object may not exist. Each pair is equal to itself
     only: two pairs of one viewer and one object are two questions."""
@@ -20,7 +20,7 @@ class Pair:
     hashid: str
 
 
-@dataclass
+@dataclass(slots=True)
 class View:
     """The decision to show: the JSON of the serialized instance, UTF-8, and its ETag."""
 

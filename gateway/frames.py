@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -39,10 +40,16 @@ def updated(pair: Pair, view: View) -> str:
     """The viewer's view, whole. Its JSON is taken as it is, not encoded again; the frame is written once for all
     who are shown this view."""
     if view.frame is None:
-        kind = orjson.dumps(action("UPDATE", pair))
-        meta = orjson.dumps({**name_of(pair), "etag": view.etag})
-        view.frame = (b'{"type":%b,"payload":%b,"meta":%b}' % (kind, view.body, meta)).decode()
+        head, tail = around(action("UPDATE", pair), pair.publication.label, pair.hashid)
+        view.frame = b"".join([head, view.body, tail, view.etag.encode(), b'"}}']).decode()
     return view.frame
+
+
+@lru_cache(maxsize=1_000)
+def around(kind: str, model: str, hashid: str) -> tuple[bytes, bytes]:
+    """What stands before and after the payload in the frames of one object, up to the ETag, which is hexadecimal."""
+    meta = orjson.dumps({"model": model, "id": hashid, "etag": ""})
+    return b'{"type":%b,"payload":' % orjson.dumps(kind), b',"meta":%b' % meta.removesuffix(b'"}')
 
 
 def deleted(pair: Pair) -> str:

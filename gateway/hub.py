@@ -94,6 +94,7 @@ class Hub:
     def unsubscribe(self, socket: Socket, key: Key) -> None:
         """Stop watching an object for a socket; harmless when it is not watched."""
         if subscription := socket.subscriptions.pop(key, None):
+            subscription.is_current = False
             socket.dirty.pop(subscription, None)
             socket.unanswered -= len(subscription.requests)
             watching = self._watching[key]
@@ -233,10 +234,15 @@ class Hub:
         while self._ready and room > 0:
             socket = next(iter(self._ready))
             del self._ready[socket]
-            batch[socket] = list(socket.dirty)[:room]
-            room -= len(batch[socket])
-            for subscription in batch[socket]:
-                del socket.dirty[subscription]
+            items = list(socket.dirty)
+            if len(items) <= room:
+                socket.dirty = {}
+            else:
+                items = items[:room]
+                for subscription in items:
+                    del socket.dirty[subscription]
+            batch[socket] = items
+            room -= len(items)
             socket.busy = True
         if not self._ready:
             self._work.clear()

@@ -25,6 +25,8 @@ class Socket:
     becomes dirty, however often.
     """
 
+    __slots__ = ("busy", "close", "delivery", "dirty", "send", "subscriptions", "unanswered", "viewer")
+
     def __init__(
         self, viewer: Viewer, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]]
     ) -> None:
@@ -44,6 +46,8 @@ class Subscription:
     It outlives what it shows: an object that left the viewer's view and comes back is shown again.
     """
 
+    __slots__ = ("admitted", "etag", "is_current", "key", "pair", "requests", "socket")
+
     def __init__(self, socket: Socket, pair: Pair) -> None:
         self.socket = socket
         self.pair = pair
@@ -51,11 +55,7 @@ class Subscription:
         self.requests: list[Message] = []
         self.admitted = False
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
-
-    @property
-    def is_current(self) -> bool:
-        """Whether its socket still has it: it was neither given up nor refused."""
-        return self.socket.subscriptions.get(self.key) is self
+        self.is_current = True  # its socket still has it: it was neither given up nor refused
 
     def settle(self, decision: Decision) -> list[str]:
         """The frames that make the client current with a decision; none when it is.

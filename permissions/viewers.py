@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Viewer:
     """A user, with the language, time zone, scheme and host in which things are shown to them.
 
@@ -43,12 +42,15 @@ class Viewer:
     host: str
     # Who the user is: (model, primary key), kept from when the viewer was made; None for an anonymous one.
     identity: tuple[type | None, Any] | None = field(init=False, repr=False)
+    # The primary key of the user; None for an anonymous one, and for an account of another model.
+    user_key: Any = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)  # viewers are looked up all the time
 
     def __post_init__(self) -> None:
         model = self.user._meta.concrete_model if isinstance(self.user, Model) else None
         known = (model, getattr(self.user, "pk", None)) if self.user.is_authenticated else None
         object.__setattr__(self, "identity", known)
+        object.__setattr__(self, "user_key", user_key(known))
         object.__setattr__(self, "_hash", hash((*self.surroundings, known)))
 
     def __hash__(self) -> int:
@@ -58,18 +60,6 @@ class Viewer:
     def surroundings(self) -> tuple[str, ...]:
         """All but the user that may shape what is shown."""
         return self.language, self.time_zone, self.scheme, self.host
-
-    @cached_property
-    def user_key(self) -> Any:
-        """The primary key of the viewer's user; None for an anonymous one, and for an account of another model."""
-        users = get_user_model()
-        model, key = self.identity or (None, None)
-        if model is not users._meta.concrete_model:
-            return None
-        try:
-            return users._meta.pk.to_python(key)
-        except ValidationError:
-            return None
 
     @classmethod
     def of_request(cls, request: HttpRequest | Request) -> Viewer:
@@ -123,6 +113,18 @@ class Viewer:
             stack.enter_context(translation.override(self.language))
             stack.enter_context(timezone.override(self.time_zone))
             yield
+
+
+def user_key(identity: tuple[type | None, Any] | None) -> Any:
+    """The primary key of who that is, if it is a user."""
+    users = get_user_model()
+    model, key = identity or (None, None)
+    if model is not users._meta.concrete_model:
+        return None
+    try:
+        return users._meta.pk.to_python(key)
+    except ValidationError:
+        return None
 
 
 def refresh(viewers: Iterable[Viewer]) -> dict[Viewer, Viewer]:
