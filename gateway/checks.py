@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .publications import Publication
 
+# The numbers of which 0 means: never.
+MAY_BE_ZERO = {"CANARY_SHARE", "NOTICE_INTERVAL"}
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
@@ -107,16 +109,18 @@ def unknown_settings() -> Iterator[CheckMessage]:
 
 def bad_numbers() -> Iterator[CheckMessage]:
     for name, default in DEFAULTS.items():
-        if isinstance(default, int | float) and name != "CANARY_SHARE":
+        if isinstance(default, int | float):
             value = setting(name)
             kind = int if isinstance(default, int) else int | float
-            if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
+            number = isinstance(value, kind) and not isinstance(value, bool)
+            if name in MAY_BE_ZERO and not (number and value >= 0):
+                yield bad_number(name, "must be a number from 0 on")
+            if name not in MAY_BE_ZERO and not (number and value > 0):
                 yield bad_number(name, "must be a number above 0")
     if isinstance(setting("HASHID_MIN_LENGTH"), int) and setting("HASHID_MIN_LENGTH") > MAX_LENGTH:
         yield bad_number("HASHID_MIN_LENGTH", f"must not be above {MAX_LENGTH}: no longer hashid is read")
-    share = setting("CANARY_SHARE")
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        yield bad_number("CANARY_SHARE", "must be a number from 0 to 1")
+    if isinstance(setting("CANARY_SHARE"), int | float) and setting("CANARY_SHARE") > 1:
+        yield bad_number("CANARY_SHARE", "must not be above 1: all decisions")
 
 
 def bad_number(name: str, rule: str) -> CheckMessage:

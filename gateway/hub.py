@@ -23,7 +23,7 @@ from .evaluation import evaluate
 from .logs import report
 from .messages import Refusal
 from .notices import group_names, pack, unpack
-from .subscriptions import Subscription
+from .subscriptions import Subscription, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -57,7 +57,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
-        self._watching: dict[Key, dict[Subscription, None]] = {}
+        self._watching: dict[Key, Watch] = {}
         self._ready: dict[Socket, None] = {}  # not busy, and something of them is dirty
         self._work = asyncio.Event()
         self._listening = asyncio.Event()
@@ -86,7 +86,7 @@ class Hub:
         if subscription is None:
             subscription = Subscription(socket, pair)
             socket.subscriptions[subscription.key] = subscription
-            self._watching.setdefault(subscription.key, {})[subscription] = None
+            self._watching.setdefault(subscription.key, Watch()).subscriptions[subscription] = None
         subscription.requests.append(request)
         socket.unanswered += 1
         self._mark(subscription)
@@ -97,10 +97,12 @@ class Hub:
             subscription.is_current = False
             socket.dirty.pop(subscription, None)
             socket.unanswered -= len(subscription.requests)
-            watching = self._watching[key]
-            del watching[subscription]
-            if not watching:
+            watch = self._watching[key]
+            del watch.subscriptions[subscription]
+            if not watch.subscriptions:
                 del self._watching[key]
+                if watch.timer is not None:
+                    watch.timer.cancel()
 
     def drop(self, socket: Socket) -> None:
         """Forget a socket and all its subscriptions."""
@@ -176,11 +178,25 @@ class Hub:
                 report("notice_malformed", "A message in a notice group is none of livegate's.", error)
                 continue
             for notice in notices:
-                for subscription in self._watching.get((notice.label, notice.hashid), ()):
-                    self._mark(subscription)
+                if watch := self._watching.get((notice.label, notice.hashid)):
+                    self._hear(watch)
             if self._unheard.pop(message.get("echo", ""), None) and not self._unheard:
                 self._mark_all()
                 self._listening.set()
+
+    def _hear(self, watch: Watch) -> None:
+        """The first change of an object is looked at at once, those that follow together."""
+        if watch.timer is None:
+            wait = watch.marked + setting("NOTICE_INTERVAL") - self._loop.time()
+            if wait > 0:
+                watch.timer = self._loop.call_later(wait, self._mark_watch, watch)
+            else:
+                self._mark_watch(watch)
+
+    def _mark_watch(self, watch: Watch) -> None:
+        watch.timer, watch.marked = None, self._loop.time()
+        for subscription in watch.subscriptions:
+            self._mark(subscription)
 
     def _mark_all(self) -> None:
         for socket in self.sockets:
@@ -297,12 +313,17 @@ class Hub:
                     await socket.send(frame)
             else:
                 self._put_back(socket, [])
-        except Exception as error:  # what would leave the client waiting without a word
+        except (Exception, asyncio.CancelledError) as error:  # what would leave the client waiting without a word
+            if is_cancelled(runner):  # by ourselves, and not somewhere in what sends
+                raise
             if not isinstance(error, OSError):  # as it is when the connection is gone
                 report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
             self.drop(socket)
-            with contextlib.suppress(Exception):
+            try:
                 await socket.close(INTERNAL_ERROR)
+            except (Exception, asyncio.CancelledError):
+                if is_cancelled(runner):
+                    raise
         socket.delivery = None
 
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
@@ -329,6 +350,10 @@ class Hub:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def is_cancelled(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and task.cancelling() > 0
 
 
 def evaluate_connected(pairs: list[Pair]) -> dict[Pair, Decision]:

@@ -29,6 +29,8 @@ def snapshot(databases: Iterable[str]) -> Iterator[bool]:
             if not connection.in_atomic_block:
                 if connection.vendor == "postgresql":
                     transactions.enter_context(repeatable_read(connection))
+                if connection.vendor == "sqlite":
+                    transactions.enter_context(deferred(connection))
                 transactions.enter_context(transaction.atomic(using=alias))
         yield vendors.issubset(CONSISTENT)
 
@@ -47,3 +49,15 @@ def repeatable_read(connection: Any) -> Iterator[None]:
     finally:
         if not driver.closed:
             driver.isolation_level = usual
+
+
+@contextmanager
+def deferred(connection: Any) -> Iterator[None]:
+    """Let what begins on a connection to SQLite take no lock before it writes, also where the settings ask for
+    IMMEDIATE transactions: who only reads keeps no writer waiting."""
+    connection.ensure_connection()
+    usual, connection.transaction_mode = connection.transaction_mode, None
+    try:
+        yield
+    finally:
+        connection.transaction_mode = usual

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from . import frames
 
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import Task, TimerHandle
     from collections.abc import Awaitable, Callable
 
     from ..permissions.viewers import Viewer
@@ -84,3 +85,14 @@ class Subscription:
         if requests:
             self.admitted = False
         return [*gone, *(frames.refused("not_found", request.request_id) for request in requests)]
+
+
+class Watch:
+    """All subscriptions of a hub to one object, and when a notice last marked them dirty (in the loop's time)."""
+
+    __slots__ = ("marked", "subscriptions", "timer")
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[Subscription, None] = {}
+        self.marked = -inf
+        self.timer: TimerHandle | None = None  # that will mark them for the notices that came since

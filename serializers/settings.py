@@ -13,6 +13,8 @@ DEFAULTS: dict[str, Any] = {
     "HASHID_MIN_LENGTH": 5,
     # Over how many channel layer groups notices are spread. The same for all processes of an installation.
     "NOTICE_GROUPS": 1,
+    # The changes of one object within so many seconds after the first lead to one more evaluation, and not to one each.
+    "NOTICE_INTERVAL": 0.1,
     # How many (viewer, object) pairs are evaluated at once.
     "BATCH_SIZE": 1_000,
     # Which share of all decisions is made again, alone, and compared (0 to 1).

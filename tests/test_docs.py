@@ -161,6 +161,7 @@ def test_every_dependency_has_its_reason() -> None:
     wanted = {
         "To run": project["project"]["dependencies"],
         "For the example site": groups["example"],
+        "For the benchmark": groups["bench"],
         "For the tests": groups["test"],
         "For the checks": groups["check"],
     }

@@ -5,9 +5,11 @@ import tempfile
 from pathlib import Path
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS
+from config.settings import DATABASES, INSTALLED_APPS, LIVEGATE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "lab"]
+# Nothing is left to chance, and what is told first is sent first.
+LIVEGATE = {**LIVEGATE, "CANARY_SHARE": 0, "NOTICE_INTERVAL": 0}
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1", "push.example"]
 ROOT_URLCONF = "lab.urls"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

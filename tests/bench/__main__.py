@@ -1,0 +1,101 @@
+"""The command: ``scripts/bench [workload …] [--json FILE]``, and how a run goes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import servers
+
+from .arena import Invalid, arena, cores, ground
+from .contestants import CONTESTANTS
+from .figures import SHARED, Results, Round, as_json, ratios
+from .plan import DATABASES, Plan
+from .report import place_of, report
+from .workloads import WORKLOADS, Sizes
+
+if TYPE_CHECKING:
+    from .arena import Ground
+    from .plan import Turn
+
+
+def run(plan: Plan, *, keep_connections: bool) -> Results:
+    """All rounds: in each of them every contestant has its turn, on each database that it reads."""
+    results = Results()
+    cards = plan.sizes.spread if "spread" in plan.workloads else 0
+    with contextlib.ExitStack() as stack:
+        core = stack.enter_context(cores())
+        redis_url = stack.enter_context(servers.redis())
+        options = {"viewers": plan.sizes.viewers, "cards": cards, "keep_connections": keep_connections}
+        grounds = {
+            database: stack.enter_context(ground(database, redis_url, core, **options))
+            for database in plan.all_databases
+        }
+        for turn in plan.turns():
+            results.rounds.append(take(turn, grounds[turn.database]))
+    return results
+
+
+def take(turn: Turn, place: Ground) -> Round:
+    """Let a contestant have its turn."""
+    database = turn.database if turn.contestant.reads else SHARED
+    named = (turn.workload, database, turn.contestant.name, turn.number)
+    started = time.monotonic()
+    try:
+        with arena(turn.contestant, place) as opened:
+            done = Round(*named, figures=WORKLOADS[turn.workload](opened, turn.sizes))
+    except Invalid as invalid:
+        done = Round(*named, fault=str(invalid))
+    took = time.monotonic() - started
+    print(*named[:3], f"round {turn.number}: {done.fault or 'valid'} ({took:.0f} s)", sep=", ", file=sys.stderr)
+    return done
+
+
+def main(arguments: list[str]) -> int:
+    """Run what was asked for and print it. Gives 0 if of everything at least one round counts, else 1."""
+    options = read(arguments)
+    sizes = replace(Sizes(), fan_out=tuple(sorted(options.sockets))) if options.sockets else Sizes()
+    plan = Plan(
+        options.workloads or list(WORKLOADS),
+        options.rounds,
+        sizes,
+        options.databases,
+        options.contestants,
+        options.sockets,
+    )
+    results = run(plan, keep_connections=options.keep_connections)
+    wanted = ratios(sizes)
+    print(report(results, wanted, plan.all_databases))
+    if options.json:
+        found = as_json(results, wanted, plan.all_databases, place_of)
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+    return 1 if results.failed() else 0
+
+
+def read(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure livegate beside its alternatives.")
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=f"of {', '.join(WORKLOADS)}; default: all")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out; default: 10 100 1000 5000")
+    parser.add_argument("--databases", nargs="+", choices=DATABASES)
+    parser.add_argument("--contestants", nargs="+", choices=list(CONTESTANTS))
+    parser.add_argument(
+        "--keep-connections", action="store_true", help="keep database connections (CONN_MAX_AGE), in all contestants"
+    )
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.workloads if name not in WORKLOADS]:
+        parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    return options
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended, too
+    sys.exit(main(sys.argv[1:]))

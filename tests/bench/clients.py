@@ -1,0 +1,263 @@
+"""The clients' process: thousands of WebSockets in one loop, which does as told on its standard input.
+
+While messages come in it only notes them and the time; it looks into them when asked whether they were right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import struct
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from .sockets import ClientSocket, raise_limit
+from .verification import Expected, faults_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMANDS = sys.stdin.fileno()
+VERSION = re.compile(rb'"version": ?(\d+)')
+SHOWN = 5  # faults that are told in words
+
+
+class Client:
+    """One socket, what it has received, and what it should have."""
+
+    def __init__(self, name: str, card: int, socket: ClientSocket, expected: Expected) -> None:
+        self.name = name
+        self.card = card
+        self.socket = socket
+        self.expected = expected
+        self.wishes: list[bytes] = []
+        self.answers = 0
+        self.received: list[tuple[float, bytes]] = []
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is up, and has an answer to all that it wished."""
+        return self.socket.is_up and self.answers == len(self.wishes)
+
+
+class Clients:
+    """All clients. Its public methods are the commands; what they return is the reply."""
+
+    def __init__(self) -> None:
+        self.poll = select.epoll()
+        self.clients: dict[int, Client] = {}
+        self.log: list[tuple[float, Client, bytes]] = []  # what was received since the last ``expect``, in their order
+        self.gone: list[str] = []
+
+    # Commands
+
+    def open(self, port: int, patience: float, sockets: list[dict[str, Any]]) -> dict[str, Any]:
+        """Connect all these at once, and subscribe each as soon as it is up. When the last one was answered,
+        ``took`` tells the seconds since the first one began."""
+        started = time.monotonic()
+        opened = []
+        for wanted in sockets:
+            expected = Expected(
+                wanted["payload"],
+                frozenset(wanted["fields"]),
+                tuple(wanted["held"]),
+                tuple(wanted["empty"]),
+                wanted["fixed"],
+            )
+            client = Client(wanted["name"], wanted["card"], ClientSocket(port, wanted["path"]), expected)
+            client.wishes = [wish.encode() for wish in wanted["subscribe"]]
+            self.clients[client.socket.fileno()] = client
+            self.poll.register(client.socket.fileno(), select.EPOLLOUT)
+            opened.append(client)
+        return self.wait_for_answers(opened, started, patience)
+
+    def subscribe(self, patience: float, wishes: list[list[str]]) -> dict[str, Any]:
+        """Let every client, in the order in which they were opened, subscribe to more."""
+        started = time.monotonic()
+        for client, texts in zip(self.clients.values(), wishes, strict=True):
+            client.wishes += [text.encode() for text in texts]
+            for text in texts:
+                client.socket.send(text.encode())
+        return self.wait_for_answers(list(self.clients.values()), started, patience)
+
+    def gather(self, patience: float, per_client: int) -> dict[str, Any]:
+        """Wait until every client has so many messages: the time of the last one, and how busy this process was."""
+        busy, missing = time.process_time(), len(self.clients) * per_client
+        deadline = time.monotonic() + patience
+        while len(self.log) < missing and not self.gone and time.monotonic() < deadline:
+            self.turn(deadline - time.monotonic())
+        last = self.log[-1][0] if self.log else 0.0
+        first = self.log[0][0] if self.log else 0.0
+        return {"last": last, "first": first, "busy": time.process_time() - busy}
+
+    def gather_version(self, patience: float, version: int) -> dict[str, Any]:
+        """Wait until the last message of every client is of a version. ``messages`` counts all of them."""
+        behind = set(self.clients)
+        deadline = time.monotonic() + patience
+        seen = 0
+        while behind and not self.gone and time.monotonic() < deadline:
+            self.turn(deadline - time.monotonic())
+            for client, text in self.received_since(seen):
+                if version_of(text) == version:
+                    behind.discard(client.socket.fileno())
+            seen = len(self.log)
+        last = max((client.received[-1][0] for client in self.clients.values() if client.received), default=0.0)
+        return {"last": last, "behind": len(behind)}
+
+    def follow(self, patience: float, per_card: int, done: int) -> dict[str, Any]:
+        """Until the next command comes, write to the pipe ``done`` each card and version that all the viewers of the
+        card have received."""
+        missing: dict[tuple[int, int], int] = {}
+        deadline = time.monotonic() + patience
+        seen = 0
+        while time.monotonic() < deadline and COMMANDS not in self.turn(deadline - time.monotonic()):
+            for client, text in self.received_since(seen):
+                event = client.card, version_of(text)
+                left = missing[event] = missing.get(event, per_card) - 1
+                if not left:
+                    os.write(done, struct.pack("!II", *event))
+            seen = len(self.log)
+        return {}
+
+    def verify(self, linger: float, versions: dict[str, list[int]]) -> dict[str, Any]:
+        """Look at all that came since the last time: each client of a card must have received these versions of it.
+
+        Waits ``linger`` seconds before for what is too much. ``times`` are those at which the versions came, by card.
+        """
+        self.listen(linger)
+        faults = list(self.gone)
+        times: dict[str, list[list[float]]] = {card: [] for card in versions}
+        for client in self.clients.values():
+            card = str(client.card)
+            faults += faults_of(
+                client.name, client.expected, [text for _, text in client.received], versions.get(card, [])
+            )
+            if card in times:
+                times[card].append([at for at, _ in client.received])
+        return {**self.forget(faults), "times": times}
+
+    def verify_last(self, linger: float, version: int) -> dict[str, Any]:
+        """Look at all that came since the last time: versions that never fall, the last of them this one, all right
+        for their viewer. Waits until nothing has come for ``linger`` seconds."""
+        while self.listen(linger):
+            pass
+        faults = list(self.gone)
+        messages = 0
+        for client in self.clients.values():
+            texts = [text for _, text in client.received]
+            versions = [version_of(text) for text in texts]
+            messages += len(texts)
+            if versions != sorted(versions) or versions[-1:] != [version]:
+                faults.append(f"{client.name} received the versions {versions[-5:]} at last, instead of {version}")
+            faults += faults_of(client.name, client.expected, texts, versions)
+        return {**self.forget(faults), "messages": messages}
+
+    def close(self) -> dict[str, Any]:
+        """Close all sockets, and forget what was wrong with them."""
+        for client in self.clients.values():
+            client.socket.close()
+        self.clients.clear()
+        self.log, self.gone = [], []
+        return {}
+
+    # The loop
+
+    def wait_for_answers(self, clients: list[Client], started: float, patience: float) -> dict[str, Any]:
+        """Wait until these are up, and have an answer for each wish."""
+        waiting = {client.socket.fileno(): client for client in clients if not client.is_served}
+        deadline = started + patience
+        ended = started
+        while waiting and not self.gone and time.monotonic() < deadline:
+            for descriptor in self.turn(deadline - time.monotonic()):
+                client = waiting.get(descriptor)
+                if client and client.is_served:
+                    ended = time.monotonic()
+                    del waiting[descriptor]
+        late = [f"{len(waiting)} subscriptions were not answered"] if waiting else []
+        return {"took": ended - started, "faults": [*self.gone[:SHOWN], *late]}
+
+    def received_since(self, position: int) -> Iterator[tuple[Client, bytes]]:
+        return ((client, text) for _, client, text in self.log[position:])
+
+    def turn(self, patience: float) -> list[int]:
+        """Wait for something to come and take it in; gives the descriptors that something came of."""
+        ready = self.poll.poll(max(0.0, patience))
+        for descriptor, event in ready:
+            client = self.clients.get(descriptor)
+            if client is not None:
+                self.take_in(client, event)
+        return [descriptor for descriptor, _ in ready]
+
+    def take_in(self, client: Client, event: int) -> None:
+        socket = client.socket
+        if event & select.EPOLLOUT and not event & select.EPOLLERR:
+            self.poll.modify(socket.fileno(), select.EPOLLIN)
+            socket.greet()
+            return
+        was_up = socket.is_up
+        texts = socket.receive()
+        now = time.monotonic()
+        if socket.is_up and not was_up:
+            for wish in client.wishes:
+                socket.send(wish)
+        for text in texts:
+            if client.answers < len(client.wishes):
+                self.take_answer(client, text)
+            else:
+                client.received.append((now, text))
+                self.log.append((now, client, text))
+        if socket.closed_by:
+            self.gone.append(f"{client.name} was closed by the server: {socket.closed_by}")
+            self.poll.unregister(socket.fileno())
+
+    def take_answer(self, client: Client, text: bytes) -> None:
+        client.answers += 1
+        if b"SUBSCRIBED" not in text:
+            self.gone.append(f"{client.name} could not subscribe: {text[:200]!r}")
+
+    def listen(self, seconds: float) -> bool:
+        """Whether anything came within these seconds; what came is taken in."""
+        before = len(self.log)
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.turn(left)
+        return len(self.log) > before
+
+    def forget(self, faults: list[str]) -> dict[str, Any]:
+        for client in self.clients.values():
+            client.received = []
+        self.log = []
+        kinds = Counter(re.sub(r"\d+", "…", fault) for fault in faults)
+        return {"faults": faults[:SHOWN], "fault_count": sum(kinds.values())}
+
+
+def version_of(text: bytes) -> int:
+    found = VERSION.search(text)
+    return int(found[1]) if found else -1
+
+
+def serve() -> None:
+    """Carry out one command after the other, each a line of JSON: its name and its arguments. Between them the
+    sockets are minded: a server closes one that does not answer its pings."""
+    raise_limit()
+    clients = Clients()
+    clients.poll.register(COMMANDS, select.EPOLLIN)
+    pending = b""
+    while True:
+        if COMMANDS not in clients.turn(60):
+            continue
+        came = os.read(COMMANDS, 1 << 20)
+        if not came:
+            return
+        *lines, pending = (pending + came).split(b"\n")
+        for line in lines:
+            name, arguments = json.loads(line)
+            print(json.dumps(getattr(clients, name)(**arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

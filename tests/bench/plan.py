@@ -1,0 +1,80 @@
+"""The plan of a run: who has their turn when, on which database, and at what size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .contestants import CONTESTANTS, Contestant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .workloads import Sizes
+
+DATABASES = ("sqlite", "postgresql")
+# The workloads whose ratios are promised for every database; the others run on the first, unless told otherwise.
+ON_ALL = {"fan-out"}
+# The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
+LONG = {"spread", "burst", "idle"}
+# What is not worth its time: livegate-distinct is distinct on the first card only.
+LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
+USUAL = 1_000  # sockets; with more there is one round, on the first database
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One contestant's round of one workload."""
+
+    workload: str
+    number: int
+    contestant: Contestant
+    database: str
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for; None where it was left to us."""
+
+    workloads: Sequence[str]
+    rounds: int
+    sizes: Sizes
+    databases: Sequence[str] | None = None
+    contestants: Sequence[str] | None = None
+    sockets: Sequence[int] | None = None
+
+    def turns(self) -> Iterator[Turn]:
+        """All turns in their order: everyone's first, then everyone's second."""
+        for workload in self.workloads:
+            for number in range(1, self.rounds + 1):
+                for database in self.databases_of(workload):
+                    for name in self.contestants or CONTESTANTS:
+                        contestant = CONTESTANTS[name]
+                        if self.has_turn(workload, number, database, contestant):
+                            sizes = self.sizes_of(number, database, contestant)
+                            yield Turn(workload, number, contestant, database, sizes)
+
+    @property
+    def all_databases(self) -> Sequence[str]:
+        return self.databases or [name for name in DATABASES if name == DATABASES[0] or ON_ALL & {*self.workloads}]
+
+    def databases_of(self, workload: str) -> Sequence[str]:
+        return self.all_databases if self.databases or workload in ON_ALL else self.all_databases[:1]
+
+    def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
+        """Those that read no database have one turn for all databases."""
+        first = database == self.all_databases[0]
+        if not self.contestants and (workload, contestant.name) in LEFT_OUT:
+            return False
+        if contestant.asks and number > 1 and (workload in LONG or not first):
+            return False
+        return contestant.reads or first
+
+    def sizes_of(self, number: int, database: str, contestant: Contestant) -> Sizes:
+        if self.sockets:
+            return replace(self.sizes, fan_out=tuple(sorted(self.sockets)))
+        if number > 1 or database != self.all_databases[0] or contestant.asks:
+            usual = tuple(size for size in self.sizes.fan_out if size <= USUAL)
+            return replace(self.sizes, fan_out=usual)
+        return self.sizes

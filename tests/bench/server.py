@@ -1,0 +1,87 @@
+"""The server process: one contestant behind uvicorn, on one core. ``python -m bench.server PORT CORE``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import django
+import uvicorn
+
+from .contestants import CONTESTANTS, VARIABLE
+from .sockets import raise_limit
+
+# The path of a request that starts to count serializations, which costs time; any other stops it.
+COUNT_SERIALIZATIONS = "/serializations"
+
+
+class Server:
+    """An ASGI application: the contestant's for WebSockets, the counters' for HTTP.
+
+    A socket's user is the one whose number is its query string: the same for all contestants, at no query.
+    """
+
+    def __init__(self, sockets: Any, counters: Any, users: dict[int, Any]) -> None:
+        self.sockets = sockets
+        self.counters = counters
+        self.users = users
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self.sockets({**scope, "user": self.users[int(scope["query_string"])]}, receive, send)
+            return
+        self.counters.count_serializations(scope["path"] == COUNT_SERIALIZATIONS)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": json.dumps(self.counters.read()).encode()})
+
+
+def application(kind: str) -> Any:
+    """The WebSocket side of a kind of contestants. What the others need is not imported."""
+    if kind == "floor":
+        from .floor import Floor
+
+        return Floor()
+    if kind == "livegate":
+        from channels.routing import URLRouter
+
+        from livegate.gateway.routing import websocket_urlpatterns
+
+        return URLRouter(websocket_urlpatterns)
+    if kind == "observer":
+        from .observers import ObserverConsumer
+
+        return ObserverConsumer.as_asgi()
+    from .consumers import ClassicConsumer, NaiveConsumer
+
+    return {"classic": ClassicConsumer, "naive": NaiveConsumer}[kind].as_asgi()
+
+
+def main(port: int, core: int) -> None:
+    os.sched_setaffinity(0, {core})
+    raise_limit()
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from django.db import connections
+
+    from .counters import Counters
+
+    counters = Counters()
+    counters.install()
+    viewers = get_user_model().objects.filter(username__startswith="viewer")
+    users = {int(user.username.removeprefix("viewer")): user for user in viewers}
+    connections.close_all()
+    sockets = application(CONTESTANTS[os.environ[VARIABLE]].kind)
+    uvicorn.run(
+        Server(sockets, counters, users),
+        port=port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws_per_message_deflate=False,
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""The example site's settings, without its debugging, for the processes of the benchmark."""
+
+import os
+
+from config.settings import *  # noqa: F403
+from config.settings import DATABASES, INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "bench"]
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+
+if "BENCH_KEEP_CONNECTIONS" in os.environ:
+    # Django's default is to close a connection after each task, and so is its advice for ASGI.
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+
+# What a process logs is read at the end of a round: an error makes the round invalid.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"file": {"class": "logging.FileHandler", "filename": os.environ.get("BENCH_LOG", os.devnull)}},
+    "root": {"handlers": ["file"], "level": "ERROR"},
+}

@@ -1,0 +1,234 @@
+"""The benchmark measures what it says: every workload works, what is wrong is noticed, ratios are right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import servers
+
+from bench import rights
+from bench.__main__ import main
+from bench.arena import Invalid, arena, cores, ground
+from bench.contestants import CONTESTANTS
+from bench.figures import SHARED, Ratio, Results, Round, as_json, ratios
+from bench.plan import Plan
+from bench.report import place_of, report
+from bench.verification import Expected, faults_of
+from bench.workloads import WORKLOADS, Sizes, gather_viewers, serve_all
+
+TINY = Sizes(
+    fan_out=(3, 5),
+    events=1,
+    spread=4,
+    spread_rate=100,
+    spread_window=2,
+    spread_seconds=0.05,
+    burst=3,
+    saves=3,
+    storm=5,
+    idle=3,
+    idle_seconds=0.01,
+)
+
+
+@pytest.fixture(scope="module")
+def place():
+    with cores() as core, servers.redis() as url, ground("sqlite", url, core, viewers=6, cards=4) as populated:
+        yield populated
+
+
+@pytest.fixture(scope="module")
+def process(place):
+    with arena(CONTESTANTS["livegate-3"], place) as started:
+        yield started
+
+
+@pytest.fixture
+def opened(process):
+    """The arena of livegate, without a socket."""
+    yield process
+    process.clients.do("close")
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
+    with arena(CONTESTANTS[name], place) as started:
+        figures = WORKLOADS["fan-out"](started, TINY)
+
+    assert figures.keys() == {"3", "5"}
+    assert figures["5"]["latency_ms"] > 0
+    assert figures["5"]["cpu_us_per_message"] > 0
+    if name == "naive":
+        # Everyone's user and card; the rights of those who are neither the owner nor the superuser, in two queries.
+        assert figures["5"]["queries"] == 5 * 2 + 3 * 2
+        assert figures["5"]["serializations"] == 5
+
+
+@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "fan-out"])
+def test_every_workload_gives_its_figures(opened, workload):
+    figures = WORKLOADS[workload](opened, TINY)
+
+    assert figures
+    assert all(figures.values())
+
+
+def test_a_message_that_is_missing_makes_the_round_invalid(opened, monkeypatch):
+    monkeypatch.setattr("bench.workloads.EVENT_PATIENCE", 1)
+    gather_viewers(opened, range(3))
+    opened.open([3], [0], subscribe=False)
+
+    with pytest.raises(Invalid, match="viewer3 received 0 messages instead of 1"):
+        serve_all(opened)
+
+
+def test_a_message_for_somebody_else_makes_the_round_invalid(opened, monkeypatch):
+    seen = rights.seen
+    monkeypatch.setattr(rights, "seen", lambda shows, viewer, card: seen(shows, 0 if viewer == 2 else viewer, card))
+    gather_viewers(opened, range(3))
+
+    with pytest.raises(Invalid, match=r"viewer2 received fields .*\['notes', 'salary'\]"):
+        serve_all(opened)
+
+
+def test_a_message_too_many_makes_the_round_invalid(opened):
+    gather_viewers(opened, range(3))
+    opened.writer.do("save", card=0)
+    opened.clients.do("gather", patience=60, per_client=1)
+
+    with pytest.raises(Invalid, match=r"2 messages instead of 1|other values"):
+        serve_all(opened)
+
+
+def test_a_refused_subscription_makes_the_round_invalid(opened):
+    with pytest.raises(Invalid, match="viewer5 could not subscribe"):
+        opened.open([5], [1])
+
+
+EXPECTED = Expected("payload", frozenset(["id", "version", "salary", "notes"]), ("salary",), ("notes",), {"id": "x"})
+
+
+def text(**changes):
+    payload = {"id": "x", "version": 7, "salary": rights.value("salary", 7), "notes": None, **changes}
+    return json.dumps({"payload": payload}).encode()
+
+
+@pytest.mark.parametrize(
+    ("texts", "fault"),
+    [
+        ([text()], ""),
+        ([], "0 messages instead of 1"),
+        ([text(), text()], "2 messages instead of 1"),
+        ([text(more=1)], "fields that differ"),
+        ([text(version=6)], "other values"),
+        ([text(id="y")], "other values"),
+        ([text(salary=rights.value("salary", 6))], "other values"),
+        ([text(notes="Notes")], "other values"),
+        ([b"{"], "no message with a payload"),
+        ([b'{"payload": 1}'], "no object"),
+        ([b'{"type": "DELETE_CARD"}'], "no message with a payload"),
+    ],
+)
+def test_every_fault_of_a_message_is_found(texts, fault):
+    found = faults_of("amira", EXPECTED, texts, [7])
+
+    assert bool(found) == bool(fault)
+    assert fault in "".join(found)
+
+
+def test_as_many_views_differ_as_there_are_viewers():
+    views = {tuple(rights.seen("distinct", viewer, 0)["held"]) for viewer in range(5_000)}
+
+    assert len(views) == 5_000
+
+
+def test_three_audiences_are_three():
+    assert {rights.guarded_seen(viewer, 0) for viewer in range(10)} == {(), ("salary",), ("salary", "notes")}
+
+
+def test_everyone_has_their_turn_in_every_round():
+    turns = list(Plan(["fan-out", "storm"], 2, Sizes()).turns())
+
+    order = [(turn.workload, turn.number) for turn in turns]
+    assert list(dict.fromkeys(order)) == sorted(set(order))
+    assert {turn.contestant.name for turn in turns} == set(CONTESTANTS)
+    assert {turn.database for turn in turns if turn.workload == "fan-out"} == {"sqlite", "postgresql"}
+    assert all(turn.database == "sqlite" for turn in turns if not turn.contestant.reads)
+    assert [turn.contestant.name for turn in turns if 5_000 in turn.sizes.fan_out and turn.workload == "fan-out"] == [
+        name for name, contestant in CONTESTANTS.items() if not contestant.asks
+    ]
+
+
+def test_what_is_asked_for_is_what_is_done():
+    plan = Plan(["spread"], 1, Sizes(), ["postgresql"], ["naive", "livegate-distinct"], [2_000])
+
+    turns = [(turn.contestant.name, turn.database, turn.sizes.fan_out) for turn in plan.turns()]
+
+    assert turns == [("naive", "postgresql", (2_000,)), ("livegate-distinct", "postgresql", (2_000,))]
+
+
+def of_rounds(contestant, *values, database="sqlite", fault=""):
+    return [
+        Round("fan-out", database, contestant, number, {"5": {"latency_ms": value}}, fault)
+        for number, value in enumerate(values, 1)
+    ]
+
+
+RATIO = Ratio("faster", "fan-out", "5", "latency_ms", "naive", "floor", False, {"sqlite": 4, "postgresql": 9})
+
+
+def test_a_ratio_is_that_of_the_medians_with_the_spread_of_the_rounds():
+    results = Results()
+    results.rounds += of_rounds("floor", 1, 2, 4, database=SHARED) + of_rounds("naive", 8, 10, 40)
+
+    ratio = results.ratio(RATIO, "sqlite")
+
+    assert (ratio.median, ratio.least, ratio.most) == (5, 5, 10)
+    assert RATIO.reached(ratio.median, "sqlite")
+    assert not RATIO.reached(ratio.median, "postgresql")
+    assert results.ratio(RATIO, "postgresql") is None
+
+
+def test_an_invalid_round_does_not_count_and_is_told():
+    results = Results()
+    results.rounds += of_rounds("floor", 2, database=SHARED) + of_rounds("naive", 10)
+    results.rounds.append(Round("fan-out", "sqlite", "naive", 2, fault="amira received nothing"))
+    results.rounds.append(Round("fan-out", "sqlite", "classic", 1, fault="cleo received nothing"))
+
+    found = as_json(results, [RATIO], ["sqlite"], place_of)
+
+    assert results.failed() == [("fan-out", "sqlite", "classic")]
+    assert found["ratios"] == {"faster": 5}
+    assert found["workloads"]["fan-out"]["sqlite"]["naive"]["5"]["latency_ms"]["median"] == 10
+    assert [entry["fault"] for entry in found["invalid"]] == ["amira received nothing", "cleo received nothing"]
+    assert "cleo received nothing" in report(results, [RATIO], ["sqlite"])
+
+
+def test_the_ratios_are_those_that_are_promised():
+    keys = {ratio.key: ratio.goal for ratio in ratios(Sizes())}
+
+    assert keys["fanout_3_audiences_vs_floor"] == {"sqlite": 1.5, "postgresql": 1.5}
+    assert keys["fanout_naive_vs_livegate"] == {"sqlite": 90, "postgresql": 120}
+    assert all(ratio.case == "1000" for ratio in ratios(Sizes()) if ratio.figure == "latency_ms")
+
+
+def test_a_run_writes_its_figures_and_says_that_all_of_them_count(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bench.__main__.Sizes", lambda: TINY)
+    file = tmp_path / "figures.json"
+    asked = ["storm", "--rounds", "1", "--databases", "sqlite", "--contestants", "livegate-3"]
+
+    code = main([*asked, "--json", str(file)])
+
+    written = json.loads(file.read_text())
+    assert code == 0
+    assert written["ratios"]["storm_queries"] > 0
+    assert written["workloads"]["storm"]["sqlite"]["livegate-3"]["all"]["queries"]["median"] > 0
+    assert "storm_queries" in capsys.readouterr().out
+
+
+def test_a_run_in_which_a_contestant_has_no_round_that_counts_fails(monkeypatch):
+    results = Results()
+    results.rounds += of_rounds("floor", 2, database=SHARED) + of_rounds("naive", 10, fault="amira received nothing")
+    monkeypatch.setattr("bench.__main__.run", lambda plan, keep_connections: results)
+
+    assert main(["fan-out"]) == 1

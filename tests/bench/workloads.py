@@ -1,0 +1,247 @@
+"""The workloads: what is done to one contestant in one round, and the figures that it gives."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any
+
+from .rights import VIEWERS_PER_CARD, viewers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .arena import Arena
+
+# The figures of one round: by case (a number of sockets, or how it was done), by name.
+Figures = dict[str, dict[str, float]]
+
+AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
+SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
+LINGER = 0.05  # seconds to wait for messages that should not come
+EVENT_PATIENCE = 120  # seconds within which everybody must have been served
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything."""
+
+    fan_out: tuple[int, ...] = (10, 100, 1_000, 5_000)
+    events: int = 9
+    seconds_per_size: float = 2.0  # no further event is begun after these
+    spread: int = 1_000
+    spread_rate: float = 10.0
+    spread_window: int = 32
+    spread_seconds: float = 4.0
+    burst: int = 50
+    saves: int = 100
+    storm: int = 1_000
+    idle: int = 1_000
+    idle_seconds: float = 8.0
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers there have to be."""
+        return max(*self.fan_out, self.burst, self.storm + 1, self.idle)
+
+
+def fan_out(arena: Arena, sizes: Sizes) -> Figures:
+    """One card, and more and more viewers of it: until the last of them is served."""
+    figures: Figures = {}
+    opened = 0
+    took = 0.0
+    for size in sizes.fan_out:
+        gather_viewers(arena, range(opened, size))
+        if took * size / max(opened, 1) < sizes.seconds_per_size:  # else an event takes long enough to be warm
+            serve_all(arena)
+        figures[str(size)] = measure_events(arena, sizes, size)
+        opened, took = size, figures[str(size)]["latency_ms"] / 1e3
+        if took < sizes.seconds_per_size:
+            figures[str(size)] |= count_event(arena)
+    return figures
+
+
+def measure_events(arena: Arena, sizes: Sizes, sockets: int) -> dict[str, float]:
+    before = arena.counters()
+    started = time.monotonic()
+    events: list[dict[str, float]] = []
+    while len(events) < sizes.events and (not events or time.monotonic() < started + sizes.seconds_per_size):
+        events.append(serve_all(arena))
+    after = arena.counters()
+    return {
+        "latency_ms": 1e3 * median(event["latency"] for event in events),
+        "cpu_us_per_message": 1e6 * (after["cpu"] - before["cpu"]) / len(events) / sockets,
+        "queries": (after["queries"] - before["queries"]) / len(events),
+        "clients_busy": median(event["busy"] for event in events),
+    }
+
+
+def count_event(arena: Arena) -> dict[str, float]:
+    """One more event, not timed, in which serializations are counted."""
+    before = arena.counters("/serializations")
+    serve_all(arena)
+    return {"serializations": arena.counters()["serializations"] - before["serializations"]}
+
+
+def serve_all(arena: Arena) -> dict[str, float]:
+    """Save the first card, and wait until all its viewers have received that version, each theirs and only that."""
+    arena.clients.start("gather", patience=EVENT_PATIENCE, per_client=1)
+    saved = arena.writer.do("save", card=0)
+    gathered = arena.clients.finish()
+    arena.checked(arena.clients.do("verify", linger=LINGER, versions={"0": [saved["version"]]}))
+    latency = gathered["last"] - saved["committed"]
+    return {"latency": latency, "busy": gathered["busy"] / latency}
+
+
+def gather_viewers(arena: Arena, viewers: range) -> None:
+    """Connect viewers and subscribe them to the first card, some at a time."""
+    for start in range(viewers.start, viewers.stop, AT_ONCE):
+        chunk = viewers[start - viewers.start :][:AT_ONCE]
+        arena.open(chunk, [0] * len(chunk))
+    time.sleep(SETTLE)
+
+
+def spread(arena: Arena, sizes: Sizes) -> Figures:
+    """Many cards with three viewers each: how long one takes at a steady pace, and how many there can be."""
+    cards = list(range(1, sizes.spread + 1))
+    for some in chunks(cards, AT_ONCE // VIEWERS_PER_CARD):
+        viewers = [viewer for card in some for viewer in viewers_of(card)]
+        arena.open(viewers, [card for card in some for _ in range(VIEWERS_PER_CARD)])
+    time.sleep(SETTLE)
+    stream(arena, "stream", cards=cards, window=sizes.spread_window, seconds=0.2)  # to warm up
+    steady = stream(arena, "steady", cards=cards, rate=sizes.spread_rate, seconds=sizes.spread_seconds)
+    percentiles = quantiles(latencies(steady), n=100, method="inclusive")
+    before = arena.counters()
+    fast = stream(arena, "stream", cards=cards, window=sizes.spread_window, seconds=sizes.spread_seconds)
+    after = arena.counters()
+    saves = len(fast["saved"])
+    return {
+        "": {
+            "events_per_s": saves / (fast["ended"] - fast["started"]),
+            "p50_ms": 1e3 * percentiles[49],
+            "p95_ms": 1e3 * percentiles[94],
+            "p99_ms": 1e3 * percentiles[98],
+            "cpu_us_per_message": 1e6 * (after["cpu"] - before["cpu"]) / saves / VIEWERS_PER_CARD,
+            "queries": (after["queries"] - before["queries"]) / saves,
+            "server_busy": (after["cpu"] - before["cpu"]) / (fast["ended"] - fast["started"]),
+        }
+    }
+
+
+def stream(arena: Arena, command: str, **arguments: Any) -> dict[str, Any]:
+    """Have the writer save many cards, and check that every viewer received every version. Gives what the writer
+    said, with the ``times`` at which the versions came, by card and viewer."""
+    reads, writes = arena.done
+    arena.clients.start("follow", patience=EVENT_PATIENCE, per_card=VIEWERS_PER_CARD, done=writes)
+    said = arena.writer.do(command, **arguments, done=reads)
+    versions: dict[str, list[int]] = {}
+    for card, _, version in said["saved"]:
+        versions.setdefault(str(card), []).append(version)
+    arena.clients.start("verify", linger=LINGER, versions=versions)
+    arena.clients.finish()  # of follow
+    return {**said, "times": arena.checked(arena.clients.finish())["times"]}
+
+
+def latencies(streamed: dict[str, Any]) -> list[float]:
+    """The seconds from each commit to each of its viewers."""
+    committed: dict[str, list[float]] = {}
+    for card, at, _ in streamed["saved"]:
+        committed.setdefault(str(card), []).append(at)
+    return [
+        received - sent
+        for card, viewers in streamed["times"].items()
+        for times in viewers
+        for sent, received in zip(committed[card], times, strict=True)
+    ]
+
+
+def burst(arena: Arena, sizes: Sizes) -> Figures:
+    """One card saved many times at once: until all its viewers have the last version."""
+    gather_viewers(arena, range(sizes.burst))
+    return {
+        case: burst_once(arena, sizes, together)
+        for case, together in (("one commit each", False), ("in one commit", True))
+    }
+
+
+def burst_once(arena: Arena, sizes: Sizes, together: bool) -> dict[str, float]:
+    arena.clients.start("gather", patience=EVENT_PATIENCE, per_client=1)
+    version = arena.writer.do("save", card=0)["version"]
+    arena.clients.finish()
+    arena.checked(arena.clients.do("verify", linger=LINGER, versions={"0": [version]}))
+    before = arena.counters()
+    last = version + sizes.saves
+    arena.clients.start("gather_version", patience=EVENT_PATIENCE, version=last)
+    said = arena.writer.do("burst", card=0, times=sizes.saves, together=together)
+    gathered = arena.clients.finish()
+    checked = arena.checked(arena.clients.do("verify_last", linger=0.5, version=last))
+    after = arena.counters()
+    return {
+        "current_after_first_ms": 1e3 * (gathered["last"] - said["first"]),
+        "current_after_last_ms": 1e3 * (gathered["last"] - said["last"]),
+        "evaluations": after["evaluations"] - before["evaluations"],
+        "frames_per_socket": checked["messages"] / sizes.burst,
+        "queries": after["queries"] - before["queries"],
+        "cpu_ms": 1e3 * (after["cpu"] - before["cpu"]),
+    }
+
+
+def storm(arena: Arena, sizes: Sizes) -> Figures:
+    """Everybody connects and subscribes at once."""
+    arena.open([sizes.storm], [0])  # what is made on the first connection is made
+    before = arena.counters()
+    took = arena.open(range(sizes.storm), [0] * sizes.storm)
+    after = arena.counters()
+    time.sleep(SETTLE)
+    serve_all(arena)
+    return {
+        "": {
+            "subscribed_ms": 1e3 * took,
+            "queries": after["queries"] - before["queries"],
+            "evaluations": after["evaluations"] - before["evaluations"],
+            "cpu_us_per_socket": 1e6 * (after["cpu"] - before["cpu"]) / sizes.storm,
+        }
+    }
+
+
+def idle(arena: Arena, sizes: Sizes) -> Figures:
+    """Sockets on which nothing happens: what they weigh, and what they cost all the same."""
+    arena.open([0], [0])
+    readings = [arena.counters()]
+    for some in chunks(range(1, sizes.idle), AT_ONCE):
+        arena.open(some, [0] * len(some), subscribe=False)
+    readings.append(arena.counters())
+    arena.subscribe([[], *([[0]] * (sizes.idle - 1))])
+    more = list(arena.ground.common)
+    readings.append(arena.counters())
+    arena.subscribe([more] * sizes.idle)
+    readings.append(arena.counters())
+    bare, connected, subscribed, full = (reading["memory"] for reading in readings)
+    seconds = max(sizes.idle_seconds, readings[0]["sweep_interval"])
+    rested = arena.counters()
+    time.sleep(seconds)
+    after = arena.counters()
+    serve_all(arena)
+    return {
+        "": {
+            "kb_per_socket": (connected - bare) / (sizes.idle - 1) / 1e3,
+            "kb_with_first_subscription": (subscribed - bare) / (sizes.idle - 1) / 1e3,
+            "kb_per_subscription": (full - subscribed) / sizes.idle / len(more) / 1e3,
+            "cpu_percent": 100 * (after["cpu"] - rested["cpu"]) / seconds,
+            "queries": after["queries"] - rested["queries"],
+        }
+    }
+
+
+def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
+    "fan-out": fan_out,
+    "spread": spread,
+    "burst": burst,
+    "storm": storm,
+    "idle": idle,
+}
