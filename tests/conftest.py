@@ -17,6 +17,7 @@ from django.db import connections
 from rest_framework.test import APIClient
 
 from livegate.gateway import publications
+from livegate.gateway.courier import courier
 from livegate.gateway.publications import publish
 from livegate.permissions import Viewer
 
@@ -43,6 +44,7 @@ def demo() -> SimpleNamespace:
     ``demo.cleo`` (a colleague), ``demo.dev`` (of another organization), ``demo.admin`` (a superuser),
     ``demo.nobody`` (anonymous)."""
     load()
+    courier.close()  # what it gives notice of is sent now, and not to the hub that a test begins
     users = {user.username: user for user in get_user_model().objects.exclude(username="AnonymousUser")}
     return SimpleNamespace(card=Card.objects.get(), nobody=AnonymousUser(), **users)
 

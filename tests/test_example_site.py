@@ -13,6 +13,10 @@ from django.core.management.base import CommandError
 from guardian.shortcuts import assign_perm
 from rest_framework.test import APIClient
 
+from livegate.gateway.decisions import Pair
+from livegate.gateway.evaluation import evaluate
+from livegate.gateway.metrics import counts
+from livegate.gateway.publications import find
 from livegate.serializers.hashids import encode
 
 
@@ -109,6 +113,17 @@ def test_a_user_is_seen_in_full_by_themselves_in_part_by_colleagues_and_by_nobod
     assert api(demo.amira).get(path).json().keys() == {"id", "username"}
     assert api(demo.dev).get(path).status_code == 404
     assert api(demo.nobody).get(path).status_code == 401
+
+
+def test_what_is_pushed_of_a_card_is_made_once_for_all_who_see_the_same(demo, viewer):
+    people = [demo.amira, demo.ben, demo.cleo, demo.dev, demo.nobody, demo.admin]
+    before = counts()
+
+    views = evaluate(Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in people).values()
+
+    assert counts()["views_shared"] - before["views_shared"] == len(people)
+    assert counts()["views_alone"] == before["views_alone"]
+    assert len({id(view) for view in views}) == 4  # its owner, who may see the salary, a colleague, and all others
 
 
 def test_out_of_debug_there_is_no_page_with_tokens_no_known_password_and_no_tap(demo, client, settings):

@@ -19,6 +19,7 @@ Figures = dict[str, dict[str, float]]
 
 AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
 SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
+REST = 0.2  # seconds before an event: nobody is to put it together with the one before
 LINGER = 0.05  # seconds to wait for messages that should not come
 EVENT_PATIENCE = 120  # seconds within which everybody must have been served
 
@@ -63,16 +64,18 @@ def fan_out(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def measure_events(arena: Arena, sizes: Sizes, sockets: int) -> dict[str, float]:
-    before = arena.counters()
     started = time.monotonic()
     events: list[dict[str, float]] = []
     while len(events) < sizes.events and (not events or time.monotonic() < started + sizes.seconds_per_size):
-        events.append(serve_all(arena))
-    after = arena.counters()
+        time.sleep(REST)
+        before = arena.counters()
+        served = serve_all(arena)
+        after = arena.counters()
+        events.append(served | {name: after[name] - before[name] for name in ("cpu", "queries")})
     return {
         "latency_ms": 1e3 * median(event["latency"] for event in events),
-        "cpu_us_per_message": 1e6 * (after["cpu"] - before["cpu"]) / len(events) / sockets,
-        "queries": (after["queries"] - before["queries"]) / len(events),
+        "cpu_us_per_message": 1e6 * median(event["cpu"] for event in events) / sockets,
+        "queries": median(event["queries"] for event in events),
         "clients_busy": median(event["busy"] for event in events),
     }
 

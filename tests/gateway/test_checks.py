@@ -78,12 +78,23 @@ def test_no_backend_for_object_permissions(settings):
         ({"HASHID_SALT": "s", "MAX_FRAME_BYTES": True}, "livegate.E010"),
         ({"HASHID_SALT": "s", "SEND_TIMEOUT": None}, "livegate.E010"),
         ({"HASHID_SALT": "s", "HASHID_MIN_LENGTH": 65}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "CANARY_SHARE": 1.1}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "CANARY_SHARE": -0.1}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "CANARY_SHARE": "0.1"}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "CANARY_SHARE": None}, "livegate.E010"),
     ],
 )
 def test_the_livegate_dict(settings, changed, found):
     settings.DEBUG, settings.SECRET_KEY, settings.LIVEGATE = True, "the secret", changed
 
     assert ids(check_settings()) == [found]
+
+
+@pytest.mark.parametrize("share", [0, 1, 0.0, 1.0, 0.0001])
+def test_the_share_of_the_canary_may_be_nothing_everything_and_all_between(settings, share):
+    settings.DEBUG, settings.LIVEGATE = True, {"HASHID_SALT": "s", "CANARY_SHARE": share}
+
+    assert check_settings() == []
 
 
 def test_no_livegate_dict_at_all(settings):

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from threading import Thread
 from zoneinfo import ZoneInfo
 
 import pytest
 from board.models import Card, Organization
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
 from guardian.shortcuts import assign_perm, remove_perm
+from lab import shapes
+from lab.connections import elsewhere
 from lab.models import Document, Note, Page
 from lab.serializers import DocumentSerializer, plain
 from rest_framework import serializers
 
-from livegate.gateway import evaluation
+from livegate.gateway import evaluation, snapshots
 from livegate.gateway.decisions import Pair
 from livegate.gateway.evaluation import evaluate
+from livegate.gateway.metrics import counts
 from livegate.gateway.publications import find
+from livegate.gateway.solitude import decide_alone
+from livegate.permissions import Permission as Question
 from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission
 from livegate.serializers import HashidField
 from livegate.serializers.encoding import etag
@@ -48,26 +52,6 @@ def see(viewer):
         return views if len(users) > 1 else views[0]
 
     return seen
-
-
-def elsewhere(work):
-    """Do something on another connection, as another process would; what the database refuses is given back."""
-    refused = []
-
-    def run():
-        try:
-            if connection.vendor == "sqlite":  # there, nobody writes while a transaction is open: don't wait for it
-                connection.cursor().execute("PRAGMA busy_timeout = 0")
-            work()
-        except OperationalError as error:
-            refused.append(error)
-        finally:
-            connections.close_all()
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    return refused
 
 
 def test_each_of_five_viewers_sees_what_their_get_shows(demo, see, get):
@@ -553,3 +537,238 @@ def test_a_missing_anonymous_user_is_an_error_of_the_anonymous_viewers_only(demo
     republish(Card, plain(Card, "title"), to=~has_perm("delete_card"))
 
     assert [bool(view) for view in see(demo.card, demo.nobody, demo.cleo)] == [False, True]
+
+
+# What is shared
+
+
+def test_two_who_see_the_same_are_given_the_very_same_view(demo, viewer):
+    pairs = [Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in (demo.dev, demo.nobody, demo.cleo)]
+
+    dev, nobody, cleo = evaluate(pairs).values()
+
+    assert dev is nobody
+    assert cleo is not dev
+
+
+def test_it_is_counted_what_was_shared_and_what_was_made_alone(demo, viewer, republish):
+    publication = republish(Page, shapes.ByMethod, to=anyone)
+    page = Page.objects.create()
+    before = counts()
+
+    evaluate(Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben))
+    evaluate(Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in (demo.amira, demo.ben, demo.cleo))
+
+    grown = {what: number - before[what] for what, number in counts().items()}
+    assert (grown["evaluations"], grown["views_alone"], grown["views_shared"]) == (2, 2, 3)
+
+
+def test_what_fails_for_some_of_an_instance_touches_no_others_of_it(viewer, republish, caplog):
+    publication = republish(Page, plain(Page, "text"), to=anyone)
+    page = Page.objects.create(text="text")
+    zones = ["UTC", "No/Where", "Asia/Tokyo"]
+    pairs = [Pair(viewer(time_zone=zone), publication, page.hashid) for zone in zones]
+
+    decisions = evaluate(pairs)
+
+    assert [bool(view) for view in decisions.values()] == [True, False, True]
+    assert [record.event for record in caplog.records] == ["viewer_denied"]
+
+
+def test_a_permission_that_fails_for_all_denies_all_of_that_instance_and_of_no_other(demo, viewer, republish, caplog):
+    pages = [Page.objects.create(text=text) for text in ("broken", "whole")]
+
+    class Broken(Question):
+        def among(self, viewers, inquiry):
+            if inquiry.instance.text == "broken":
+                raise ValueError(inquiry.instance.text)
+            return viewers
+
+    publication = republish(Page, plain(Page, "text"), to=Broken())
+    pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in (demo.amira, demo.ben)]
+
+    assert [bool(view) for view in evaluate(pairs).values()] == [False, False, True, True]
+    assert [record.event for record in caplog.records] == ["viewer_denied"]
+    assert "broken" not in caplog.messages[0]
+
+
+# What it costs
+
+
+@pytest.fixture
+def queries():
+    """The statements that an evaluation of these pairs costs."""
+
+    def asked(pairs):
+        with CaptureQueriesContext(connection) as captured:
+            evaluate(pairs)
+        # SQLite's BEGIN and COMMIT are counted by Django, PostgreSQL's are not.
+        return [query["sql"] for query in captured if query["sql"] not in ("BEGIN", "BEGIN IMMEDIATE", "COMMIT")]
+
+    return asked
+
+
+@pytest.fixture
+def crowd(demo):
+    """Three hundred users with some rights on Amira's page."""
+    page = Page.objects.create(owner=demo.amira)
+    users = User.objects.bulk_create(User(username=f"viewer {number}") for number in range(300))
+    for number, codename in enumerate(shapes.CODENAMES):
+        assign_perm(codename, [user for user in users if user.pk >> number & 1], page)
+    return page, users
+
+
+@pytest.mark.parametrize("serializer", [shapes.Plain, shapes.Guarded, shapes.BehindOneGuard])
+@pytest.mark.parametrize(
+    "to", [has_perm("view_page"), is_owner("owner"), has_perm("view_page") | is_owner("owner"), anyone]
+)
+@pytest.mark.django_db(transaction=True)
+def test_one_object_costs_three_hundred_viewers_no_more_queries_than_ten(
+    crowd, viewer, republish, queries, serializer, to
+):
+    page, users = crowd
+    publication = republish(Page, serializer, to=to)
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in users]
+
+    of_ten, of_all = queries(pairs[:10]), queries(pairs)
+
+    assert len(of_ten) == len(of_all) <= 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_card_of_the_example_costs_three_hundred_viewers_no_more_queries_than_ten(crowd, demo, viewer, queries):
+    _, users = crowd
+    assign_perm("view_card", users[::2], demo.card)
+    pairs = [Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in users]
+
+    of_ten, of_all = queries(pairs[:10]), queries(pairs)
+
+    assert len(of_ten) == len(of_all) <= 7  # one more for the memberships of which its tenants are told
+
+
+@pytest.mark.parametrize("serializer", [shapes.Plain, shapes.Guarded, shapes.WithoutVariety])
+@pytest.mark.django_db(transaction=True)
+def test_a_storm_over_three_hundred_objects_costs_no_more_queries_than_over_ten(
+    crowd, viewer, republish, queries, serializer
+):
+    _, users = crowd
+    pages = Page.objects.bulk_create(Page(owner=user) for user in users)
+    publication = republish(Page, serializer, to=has_perm("view_page") | is_owner("owner"))
+    pairs = [Pair(viewer(user), publication, page.hashid) for user, page in zip(users, pages, strict=True)]
+
+    assert len(queries(pairs[:10])) == len(queries(pairs)) <= 8
+    assert all(evaluate(pairs).values())
+
+
+@pytest.mark.parametrize("to", [has_perm("view_page"), is_owner("owner"), has_perm("view_page") & is_authenticated])
+@pytest.mark.django_db(transaction=True)
+def test_hidden_gone_and_never_existed_cost_the_same_queries(demo, viewer, republish, queries, to):
+    publication = republish(Page, shapes.Guarded, to=to)
+    hidden, gone = Page.objects.create(owner=demo.amira), Page.objects.create(owner=demo.amira)
+    gone_hashid = gone.hashid
+    gone.delete()
+
+    evaluate([Pair(viewer(), publication, hidden.hashid)])  # Django keeps what content types it has read
+
+    for user in (demo.dev, demo.nobody):
+        asked = [
+            queries([Pair(viewer(user), publication, hashid)])
+            for hashid in (hidden.hashid, gone_hashid, Page(pk=77_777).hashid)
+        ]
+        assert len({len(statements) for statements in asked}) == 1
+
+
+# Law 2, where the database has no snapshots
+
+
+@pytest.fixture
+def without_snapshots(monkeypatch):
+    """Every statement sees what was committed before it, as on databases that have nothing better."""
+    monkeypatch.setattr(snapshots, "CONSISTENT", ())
+    monkeypatch.setattr(snapshots, "repeatable_read", lambda connection: nullcontext())
+    if connection.vendor == "sqlite":  # where a transaction is a snapshot
+        monkeypatch.setattr(evaluation, "snapshot", lambda databases: nullcontext(False))
+
+
+@pytest.fixture
+def between(monkeypatch):
+    """``between(moment, work)`` does something elsewhere before the so-manieth step of the next evaluation."""
+
+    def arrange(moment, work):
+        steps = []
+
+        def interrupted(name):
+            real = getattr(evaluation, name)
+
+            def step(*given):
+                steps.append(name)
+                if len(steps) == moment:
+                    assert elsewhere(work) == []
+                return real(*given)
+
+            monkeypatch.setattr(evaluation, name, step)
+
+        for name in ("fetch", "renew", "show"):
+            interrupted(name)
+
+    return arrange
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+@pytest.mark.django_db(transaction=True)
+def test_what_is_written_after_the_right_was_taken_away_is_never_shown(
+    see, viewer, without_snapshots, between, republish, moment
+):
+    document = Document.objects.create(text="before")
+    colleague = User.objects.create(username="colleague")
+    assign_perm("view_document", colleague, document)
+    publication = republish(Document, DocumentSerializer, to=has_perm("view_document"))
+    pair = Pair(viewer(colleague), publication, document.hashid)
+
+    def revoke_and_write():
+        remove_perm("view_document", colleague, document)
+        Document.objects.update(text="secret")
+        Note.objects.create(document=document, text="secret")
+
+    between(moment, revoke_and_write)
+    decisions = evaluate([pair])
+
+    for view in decisions.values():
+        assert view is None or b"secret" not in view.body
+    assert (pair in decisions) is (moment in (1, 2))  # afterwards, what was seen twice is not the same
+    assert evaluate([pair]) == {pair: None}
+
+
+@pytest.mark.parametrize("moment", range(1, 8))
+@pytest.mark.django_db(transaction=True)
+def test_what_changes_while_it_is_read_twice_is_left_undecided_and_comes_right(
+    demo, viewer, without_snapshots, between, republish, moment
+):
+    page = Page.objects.create(text="before", owner=demo.amira)
+    publication = republish(Page, shapes.Guarded, to=is_owner("owner") | has_perm("view_page"))
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.dev)]
+
+    between(moment, lambda: Page.objects.update(text="after"))
+    decisions = evaluate(pairs)
+
+    assert decisions[pairs[1]] is None
+    assert (pairs[0] in decisions) is (moment not in (2, 3, 4))
+    assert evaluate(pairs) == {pair: decide_alone(pair) for pair in pairs}
+    assert b"after" in evaluate(pairs)[pairs[0]].body or moment == 7
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+@pytest.mark.django_db(transaction=True)
+def test_a_right_that_is_given_while_it_is_read_twice_shows_nothing_that_was_not_asked_for(
+    viewer, without_snapshots, between, republish, moment
+):
+    page = Page.objects.create(text="text")
+    colleague = User.objects.create(username="colleague")
+    publication = republish(Page, shapes.Guarded, to=has_perm("view_page"))
+    pair = Pair(viewer(colleague), publication, page.hashid)
+
+    between(moment, lambda: assign_perm("view_page", colleague, page))
+    decisions = evaluate([pair])
+
+    assert (pair in decisions) is (moment not in (3, 4, 5))
+    assert evaluate([pair])[pair]

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextvars import ContextVar
+from itertools import pairwise
 
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
-from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from clients import PATIENCE, until
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from lab.models import Page
 from rest_framework import serializers
 
 from livegate.gateway import hub as hub_module
+from livegate.gateway.decisions import Pair, View
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.hub import innermost
-from livegate.gateway.notices import pack
+from livegate.gateway.hub import Hub, enter, evaluate_connected, innermost, leave
+from livegate.gateway.messages import parse
+from livegate.gateway.notices import Notice, pack
 from livegate.gateway.notifications import anotify, notify
+from livegate.gateway.publications import find
+from livegate.gateway.subscriptions import Socket
 from livegate.permissions import anyone
 
 
@@ -406,8 +411,9 @@ async def test_what_can_not_be_evaluated_alone_keeps_nobody_else_waiting(demo, c
     assert (await whole.receive())["payload"]["title"] == "Heard"
 
 
-async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo, connect, gate):
-    page = await sync_to_async(Page.objects.create)()
+async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo, connect, gate, monkeypatch):
+    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 1_000)  # it is tried again when the test says so
+    [page] = await sync_to_async(Page.objects.bulk_create)([Page()])
     client = await connect(demo.admin)
     gate.unreadable = {"lab.Page": 1}
 
@@ -555,3 +561,297 @@ def test_the_innermost_error_of_a_group_is_the_one_that_is_told():
     error = ValueError()
 
     assert innermost(ExceptionGroup("", [ExceptionGroup("", [error]), KeyError()])) is error
+
+
+# Sending, with sockets that are only sent to
+
+
+class Reader:
+    """At the other end of a socket. While it reads nothing, what is sent to it waits."""
+
+    def __init__(self, viewer):
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.sent, self.runners, self.closed = [], [], []
+        self.error = self.close_error = None
+        self.socket = Socket(viewer, self.send, self.close)
+
+    async def send(self, text):
+        self.runners.append(asyncio.current_task())
+        if self.error is not None:
+            raise self.error
+        if not self.reading.is_set():
+            await self.reading.wait()
+        self.sent.append(text)
+
+    async def close(self, code):
+        self.closed.append(code)
+        if self.close_error is not None:
+            raise self.close_error
+        if not self.reading.is_set():
+            await self.reading.wait()
+
+
+class World:
+    """One card that all readers watch; what it is like is said by ``change``."""
+
+    def __init__(self, viewer):
+        self.viewer = viewer()
+        self.number = 0
+        self.evaluations = []
+        self.readers = []
+
+    def evaluate(self, pairs):
+        self.evaluations.append(len(pairs))
+        view = View(b'{"n":%d}' % self.number, str(self.number))
+        return dict.fromkeys(pairs, view)
+
+    async def watch(self, count):
+        """So many readers, who have been acknowledged; in the order in which they are sent to."""
+        readers = [Reader(self.viewer) for _ in range(count)]
+        self.readers += readers
+        for reader in readers:
+            self.hub = enter(reader.socket)
+            message = parse('{"model": "board.Card", "id": "7sd8f", "request_id": 1}')
+            self.hub.subscribe(reader.socket, Pair(self.viewer, find("board.Card"), "7sd8f"), message)
+        await until(lambda: all(reader.sent for reader in readers))
+        await self.settled()
+        for reader in readers:
+            reader.sent.clear()
+            reader.runners.clear()
+        return readers
+
+    @property
+    def tasks(self):
+        """The tasks of the hub: two that hear and evaluate, and those that are sending."""
+        return {task for task in self.hub._tasks if not task.done()}
+
+    async def settled(self):
+        """Nothing is being made, and nothing sent but to those who read nothing."""
+        waiting = [reader for reader in self.readers if reader.reading.is_set() and not reader.closed]
+        await until(lambda: self.hub._runner is None and not any(reader.socket.busy for reader in waiting))
+
+    async def change(self):
+        self.number += 1
+        await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "board.Card", "7sd8f")]))
+
+    def seen(self, readers):
+        """The last that each of them was sent."""
+        return [reader.sent[-1].partition('"n":')[2].partition("}")[0] if reader.sent else "" for reader in readers]
+
+    async def see(self, readers):
+        await until(lambda: set(self.seen(readers)) == {str(self.number)})
+
+    async def end(self):
+        for reader in self.readers:
+            if reader.socket in self.hub.sockets:
+                await leave(reader.socket, self.hub)
+
+
+@pytest.fixture
+async def world(monkeypatch, viewer):
+    world = World(viewer)
+    monkeypatch.setattr(hub_module, "evaluate", world.evaluate)
+    yield world
+    await world.end()
+
+
+@pytest.mark.parametrize("stalled", [[0], [3], [0, 1], [0, 3], [1, 2, 3]])
+async def test_a_send_that_never_ends_delays_no_other_and_costs_nothing_afterwards(world, stalled):
+    readers = await world.watch(5)
+    slow = [readers[number] for number in stalled]
+    quick = [reader for reader in readers if reader not in slow]
+    for reader in slow:
+        reader.reading.clear()
+
+    await world.change()
+    await world.see(quick)
+    await world.settled()
+    tasks = world.tasks
+    for _ in range(5):
+        await world.change()
+        await world.see(quick)
+        await world.settled()
+
+    assert world.tasks == tasks
+    assert [reader.sent for reader in slow] == [[]] * len(slow)
+    assert {reader.socket.delivery for reader in slow} <= tasks
+    assert len({reader.socket.delivery for reader in slow}) == len(slow)
+    assert {reader.socket.delivery for reader in quick} == {None}
+    assert [len(reader.runners) for reader in slow] == [1] * len(slow)
+
+    for reader in slow:
+        reader.reading.set()
+    await world.see(slow)
+    assert [len(reader.sent) for reader in slow] == [2] * len(slow)  # the one that waited, and the latest
+
+
+@pytest.mark.parametrize("stalled", [1, 2])
+async def test_a_stalled_socket_can_be_left_and_leaves_no_task(world, stalled):
+    readers = await world.watch(3)
+    for reader in readers[:stalled]:
+        reader.reading.clear()
+    await world.change()
+    await world.see(readers[stalled:])
+    deliveries = [reader.socket.delivery for reader in readers[:stalled]]
+
+    for reader in readers[:stalled]:
+        await leave(reader.socket, world.hub)
+
+    await until(lambda: all(delivery.done() for delivery in deliveries))
+    assert all(delivery.cancelled() for delivery in deliveries)
+    assert len(world.tasks) == 2  # which hear, and evaluate
+    await world.change()
+    await world.see(readers[stalled:])
+
+
+async def test_the_last_sockets_may_all_be_stalled_and_leave_no_task(world):
+    before = asyncio.all_tasks()
+    readers = await world.watch(3)
+    for reader in readers:
+        reader.reading.clear()
+    await world.change()
+    await until(lambda: all(reader.runners for reader in readers))
+
+    for reader in readers:
+        await leave(reader.socket, world.hub)
+
+    assert hub_module._hubs == {}
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_socket_that_is_left_before_its_turn_is_sent_nothing(world):
+    readers = await world.watch(3)
+
+    async def leave_the_last(text):
+        world.hub.abandon(readers[2].socket)
+
+    readers[0].socket.send = leave_the_last
+    await world.change()
+    await world.see(readers[1:2])
+    await world.settled()
+
+    assert readers[2].sent == []
+    assert readers[2].socket.delivery is None
+
+
+async def test_three_hundred_are_sent_the_same_frame_one_after_the_other_in_one_task(world):
+    readers = await world.watch(300)
+
+    await world.change()
+    await world.see(readers)
+    await world.settled()
+
+    assert len({runner for reader in readers for runner in reader.runners}) == 1
+    assert [len(reader.sent) for reader in readers] == [1] * 300
+    assert len({id(text) for reader in readers for text in reader.sent}) == 1  # written once
+    assert {reader.socket.delivery for reader in readers} == {None}
+
+
+async def test_everything_else_has_its_turn_between_so_many_sends(world, monkeypatch):
+    monkeypatch.setattr(hub_module, "SENDS_IN_A_ROW", 10)
+    readers = await world.watch(35)
+    loop, turns = asyncio.get_running_loop(), []
+
+    def turn():
+        turns.append(sum(len(reader.sent) for reader in readers))
+        if turns[-1] < 35:
+            loop.call_soon(turn)
+
+    turn()
+    await world.change()
+    await world.see(readers)
+
+    sent_in_a_turn = [later - earlier for earlier, later in pairwise(turns)]
+    assert max(sent_in_a_turn) == 10
+    assert len({runner for reader in readers for runner in reader.runners}) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(), TypeError(), asyncio.CancelledError()])
+@pytest.mark.parametrize("close_error", [None, OSError(), asyncio.CancelledError()])
+async def test_a_send_that_fails_or_is_cancelled_closes_its_socket_and_no_other_notices(
+    world, error, close_error, caplog
+):
+    readers = await world.watch(5)
+    readers[2].error, readers[2].close_error = error, close_error
+    others = [reader for reader in readers if reader is not readers[2]]
+
+    for _ in range(3):
+        await world.change()
+        await world.see(others)
+        await world.settled()
+
+    assert readers[2].closed == [1011]
+    assert readers[2].socket not in world.hub.sockets
+    assert readers[2].socket.delivery is None
+    assert len(world.tasks) == 2
+    assert [record.event for record in caplog.records] == ([] if isinstance(error, OSError) else ["delivery_failed"])
+
+
+@pytest.mark.parametrize("close_error", [None, OSError])
+async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, close_error):
+    readers = await world.watch(3)
+    readers[0].error = OSError()
+    readers[0].reading.clear()
+
+    async def close(code):
+        readers[0].closed.append(code)
+        try:
+            await readers[0].reading.wait()
+        finally:
+            if close_error:
+                raise close_error
+
+    readers[0].socket.close = close
+    for _ in range(2):
+        await world.change()
+        await world.see(readers[1:])
+    delivery = readers[0].socket.delivery
+
+    await leave(readers[0].socket, world.hub)
+
+    await until(delivery.done)
+    await world.settled()
+    assert len(world.tasks) == 2
+
+
+async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
+    relieved = []
+    monkeypatch.setattr(Hub, "_relieve", lambda self, runner: relieved.append(runner))  # as if it took a second
+    readers = await world.watch(4)
+    readers[0].reading.clear()
+    world.evaluations.clear()
+
+    def mark(reader):
+        [subscription] = reader.socket.subscriptions.values()
+        world.hub._mark(subscription)
+
+    world.number = 1
+    mark(readers[0])
+    mark(readers[1])
+    await until(lambda: readers[0].runners)
+    mark(readers[2])
+    await until(lambda: len(world.evaluations) == 2)
+    mark(readers[3])
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert world.evaluations == [2, 1]
+    assert world.seen(readers) == [""] * 4
+    readers[0].reading.set()
+    await world.see(readers)
+    assert world.evaluations == [2, 1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_stays_open_from_one_evaluation_to_the_next_unless_it_failed(monkeypatch):
+    monkeypatch.setattr(hub_module, "evaluate", dict.fromkeys)
+    connection.ensure_connection()
+    driver = connection.connection
+
+    assert evaluate_connected(["pair"]) == {"pair": None}
+    assert connection.connection is driver
+    connection.errors_occurred = True
+    monkeypatch.setattr(connection, "is_usable", lambda: False)
+    evaluate_connected([])
+    assert connection.connection is None

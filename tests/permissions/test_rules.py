@@ -9,18 +9,20 @@ from board.models import Board, Card, Membership, Organization
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.models import Permission as Grant
-from django.db import models
-from django.test.utils import isolate_apps
+from django.db import DatabaseError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from guardian.exceptions import WrongAppError
 from guardian.shortcuts import assign_perm
 from guardian.utils import get_anonymous_user
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab.models import Badge, Document, Page
+from rest_framework.permissions import BasePermission, IsAdminUser
 
 from livegate.permissions import (
     Permission,
     anyone,
+    drf,
     has_model_perm,
     has_perm,
     is_authenticated,
@@ -29,7 +31,10 @@ from livegate.permissions import (
     permission,
     same_tenant,
 )
-from livegate.permissions.rules import Rule, relations_on
+from livegate.permissions.inquiries import Inquiry
+from livegate.permissions.rights import Rights
+from livegate.permissions.rules import Rule, asked_for, relations_on
+from livegate.permissions.viewers import refresh
 
 User = get_user_model()
 
@@ -454,3 +459,301 @@ def test_an_empty_text_is_no_tenant(demo, viewer):
     demo.amira.first_name = ""
 
     assert not same_tenant("text", "first_name").allows(viewer(demo.amira), Page(text=""))
+
+
+# All together
+
+
+@pytest.fixture
+def crowd(demo, viewer):
+    """Viewers of every kind: the people of the demonstration and some more, one in two languages, and two nobodies."""
+    users = [demo.amira, demo.ben, demo.cleo, demo.dev, demo.admin, get_anonymous_user()]
+    users += User.objects.bulk_create(User(username=f"user {number}") for number in range(3))
+    assign_perm("view_card", users[-1], demo.card)
+    for user in users[4:8]:
+        Membership.objects.create(user=user, organization=demo.card.board.organization)
+        user.user_permissions.add(Grant.objects.get(codename="view_card"))
+    return {*map(viewer, users), viewer(demo.cleo, language="de"), viewer(), viewer(host="push.example")}
+
+
+def fetch(instance):
+    return type(instance)._base_manager.get(pk=instance.pk)
+
+
+def answers_alone(permission, instance, viewers):
+    """Those whom a permission allows, asked one by one with an instance of their own; and those for whom it fails."""
+    allowed, failed = set(), set()
+    for viewer, fresh in refresh(viewers).items():
+        try:
+            if permission.allows(fresh, fetch(instance)):
+                allowed.add(viewer)
+        except Exception:
+            failed.add(viewer)
+    return allowed, failed
+
+
+def answers_together(permission, instance, viewers):
+    rights = Rights(viewers)
+    inquiry = Inquiry(rights, fetch(instance))
+    allowed = set(permission.among(rights.keys.keys(), inquiry))
+    return allowed, set(inquiry.denied)
+
+
+BUILT_IN = [
+    anyone,
+    is_authenticated,
+    is_self,
+    has_perm("view_card"),
+    has_perm("board.view_card"),
+    has_perm("view_salary"),
+    has_perm("lab.view_card"),
+    has_model_perm("view_card"),
+    has_model_perm("board.add_card"),
+    has_model_perm("lab.view_page"),
+    is_owner("owner"),
+    is_owner("owner_id"),
+    is_owner("board__organization__memberships__user"),
+    is_owner("board"),
+    is_owner("ownr"),
+    in_the_house,
+    same_tenant("board", "memberships__organization__boards"),
+    same_tenant("title", "username"),
+    same_tenant("title", "no_such_name"),
+    same_tenant("no_such__name", "username"),
+    drf(IsAdminUser),
+    drf(~IsAdminUser),
+]
+
+
+@pytest.mark.parametrize("wrap", [lambda asked: asked, operator.invert], ids=["", "~"])
+@pytest.mark.parametrize("asked", BUILT_IN, ids=repr)
+def test_what_is_told_for_all_together_is_what_each_is_told_alone(demo, crowd, asked, wrap):
+    for instance in (demo.card, demo.amira, demo.card.board):
+        assert answers_together(wrap(asked), instance, crowd) == answers_alone(wrap(asked), instance, crowd)
+
+
+async def coroutine():
+    return True
+
+
+def unsure(name, answer_of):
+    """A permission that answers one user so and the next user so; an error is raised."""
+
+    def own(viewer, instance):
+        answer = answer_of[(viewer.user.pk or 0) % len(answer_of)]
+        if isinstance(answer, type):
+            raise answer
+        return coroutine() if answer == "coroutine" else answer
+
+    return Rule(name, own)
+
+
+class Unsure(Permission):
+    def __init__(self, *answers):
+        self.inner = unsure("own", answers)
+
+    def allows(self, viewer, instance):
+        return self.inner.answer(viewer, instance)
+
+    def __repr__(self):
+        return "Unsure"
+
+
+class Staff(BasePermission):
+    def has_object_permission(self, request, view, instance):
+        if request.user.is_anonymous:
+            raise ZeroDivisionError
+        return request.user.pk % 2 == 0
+
+
+leaves = st.sampled_from(
+    [
+        *BUILT_IN,
+        unsure("errors", [True, ZeroDivisionError, False]),
+        unsure("coroutines", ["coroutine", True, False, False]),
+        unsure("truths", [True, 1, False]),
+        unsure("lies", [False, None, 0, True, "yes"]),
+        Unsure(False, True),
+        Unsure(True, "coroutine", KeyError),
+        drf(Staff),
+    ]
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: (
+        st.builds(operator.invert, inner)
+        | st.builds(operator.and_, inner, inner)
+        | st.builds(operator.or_, inner, inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trees, st.data())
+def test_any_expression_tells_all_together_what_each_is_told_alone(demo, crowd, tree, data):
+    viewers = data.draw(st.sets(st.sampled_from(sorted(crowd, key=repr))))
+
+    assert answers_together(tree, demo.card, viewers) == answers_alone(tree, demo.card, viewers)
+
+
+@pytest.mark.parametrize("combined", [lambda a: a, lambda a: ~a, lambda a: a | anyone, lambda a: ~(a & anyone)])
+@pytest.mark.parametrize("answer", [None, 1, 0, "yes", [], ZeroDivisionError, "coroutine", KeyError, SystemExit])
+@pytest.mark.parametrize("make", [lambda *answers: unsure("own", answers), Unsure])
+def test_what_is_unknown_is_denied_and_never_turned_into_a_yes(demo, crowd, combined, answer, make):
+    allowed, denied = answers_together(combined(make(answer)), demo.card, crowd)
+
+    assert (allowed, denied) == (set(), crowd)
+
+
+def test_one_whose_answer_is_unknown_is_asked_nothing_more(demo, crowd):
+    seen = set()
+
+    def notes(viewer, instance):
+        seen.add(viewer)
+        return True
+
+    ben = next(viewer for viewer in crowd if viewer.user == demo.ben)
+
+    @permission
+    def fails_for_ben(viewer, instance):
+        if viewer == ben:
+            raise ZeroDivisionError
+        return False
+
+    for tree in (fails_for_ben | Rule("notes", notes), ~fails_for_ben & Rule("notes", notes)):
+        seen.clear()
+        assert answers_together(tree, demo.card, crowd) == (crowd - {ben}, {ben})
+        assert seen == crowd - {ben}
+
+
+def test_only_those_are_asked_for_whom_it_still_matters(demo, crowd):
+    seen = []
+
+    def notes(viewer, instance):
+        seen.append(viewer)
+        return True
+
+    owner, noting = is_owner("owner"), Rule("notes", notes)
+    amira = {viewer for viewer in crowd if viewer.user == demo.amira}
+
+    assert answers_together(owner & noting, demo.card, crowd) == (amira, set())
+    assert set(seen) == amira
+    seen.clear()
+    assert answers_together(owner | noting, demo.card, crowd) == (crowd, set())
+    assert set(seen) == crowd - amira
+    assert len(seen) == len(set(seen))
+
+
+def test_an_error_about_all_together_is_an_error_of_those_whom_it_concerns(demo, crowd):
+    asked = []
+
+    def together(viewers, instance, rights):
+        raise ZeroDivisionError
+
+    def alone(viewer, instance):
+        asked.append(viewer)
+        return viewer.user != demo.ben
+
+    ben = {viewer for viewer in crowd if viewer.user == demo.ben}
+    assert answers_together(Rule("own", alone, together=together), demo.card, crowd) == (crowd - ben, set())
+    assert set(asked) == crowd
+
+
+def test_a_permission_of_another_app_is_denied_to_all_but_superusers_as_it_is_alone(demo, crowd):
+    admin = {viewer for viewer in crowd if viewer.user == demo.admin}
+
+    assert answers_together(has_perm("lab.view_card"), demo.card, crowd) == (admin, crowd - admin)
+
+
+def refused(*asked):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT no_such_column")
+
+
+@pytest.mark.parametrize("asked", [Rule("own", refused), Rule("own", lambda *asked: True, together=refused)])
+def test_an_error_of_the_database_is_not_taken_for_an_answer(demo, crowd, asked):
+    with pytest.raises(DatabaseError), transaction.atomic():
+        answers_together(~asked, demo.card, crowd)
+
+
+@pytest.mark.parametrize("asked", BUILT_IN, ids=repr)
+def test_what_a_rule_tells_for_all_costs_no_more_queries_for_many(demo, viewer, asked):
+    users = User.objects.bulk_create(User(username=f"person {number}") for number in range(12))
+    everyone = [viewer(user) for user in users]
+
+    def queries(viewers):
+        rights = Rights(viewers)
+        rights.prefetch_of_users({relations_on(User, path) for path in asked.reads_of_user} - {""})
+        inquiry = Inquiry(rights, fetch(demo.card))
+        with CaptureQueriesContext(connection) as captured:
+            asked.among(set(viewers), inquiry)
+        return len(captured)
+
+    assert queries(everyone) <= queries(everyone[:2])
+
+
+def test_nobody_is_the_user_who_was_never_saved(demo, crowd, monkeypatch):
+    monkeypatch.setattr(Card, "reviewer", property(lambda card: User()), raising=False)
+    rights = Rights(crowd)
+
+    assert is_owner("reviewer").among(crowd, Inquiry(rights, demo.card)) == set()
+    assert is_self.among(crowd, Inquiry(rights, User())) == set()
+    assert answers_alone(is_owner("reviewer"), demo.card, crowd) == (set(), set())
+
+
+@isolate_apps("lab")
+def test_what_is_more_than_a_user_is_not_the_user_themselves(demo, viewer):
+    class Employee(User):
+        class Meta:
+            app_label = "lab"
+
+    class Colleague(User):
+        class Meta:
+            app_label = "lab"
+            proxy = True
+
+    amira = viewer(demo.amira)
+    rights = Rights([amira])
+
+    for instance, expected in [(Employee(pk=demo.amira.pk), set()), (Colleague(pk=demo.amira.pk), {amira})]:
+        assert is_self.among({amira}, Inquiry(rights, instance)) == expected
+        assert is_self.allows(amira, instance) is bool(expected)
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    ("asked", "codenames"),
+    [
+        (has_perm("view_card"), {"view_card"}),
+        (has_perm("board.view_card"), {"view_card"}),
+        (has_model_perm("view_card"), set()),
+        (is_owner("owner") | is_self & ~anyone, set()),
+        (has_perm("view_card") | ~has_perm("view_salary") & anyone, {"view_card", "view_salary"}),
+        (~has_perm("view_card"), {"view_card"}),
+        (permission(lambda viewer, instance: True), None),
+        (has_perm("view_card") & drf(IsAdminUser), None),
+        (~(Answering(True) | has_perm("view_card")), None),
+    ],
+)
+def test_a_permission_says_which_object_permissions_it_asks_for(asked, codenames):
+    assert asked.asks_for == codenames
+
+
+def test_what_several_ask_for_is_known_when_it_is_known_of_each():
+    assert asked_for([]) == frozenset()
+    assert asked_for([has_perm("view_card"), has_perm("add_card"), anyone]) == {"view_card", "add_card"}
+    assert asked_for([has_perm("view_card"), Answering(True)]) is None
+
+
+@pytest.mark.parametrize("asked", [asked for asked in BUILT_IN if asked.asks_for is not None], ids=repr)
+def test_nothing_is_asked_for_that_a_permission_does_not_say(demo, crowd, asked):
+    rights = Rights(crowd)
+    rights.read(Card, [demo.card.pk], asked.asks_for)
+
+    with CaptureQueriesContext(connection) as captured:
+        asked.among(set(rights.keys), Inquiry(rights, demo.card))
+
+    assert not [query for query in captured if "objectpermission" in query["sql"]]

@@ -8,13 +8,17 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Permission
 from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.db import models
 from django.test import RequestFactory
 from django.utils import timezone, translation
 from django.utils.functional import SimpleLazyObject
 from guardian.shortcuts import assign_perm
+from lab.models import Document, Page
 from rest_framework.request import Request
 
 from livegate.permissions import Viewer, has_model_perm, has_perm
+from livegate.permissions import viewers as viewers_module
 from livegate.permissions.viewers import LOCALE_MIDDLEWARE, refresh
 
 User = get_user_model()
@@ -236,3 +240,121 @@ def test_each_refresh_gives_new_users(demo, viewer):
 
     assert has_perm("view_card").allows(second, demo.card)
     assert second == replace(first, user=second.user)
+
+
+# Who the user is
+
+
+@pytest.fixture
+def account():
+    """An instance of any model that somebody may have logged in as."""
+
+    def make(model, **values):
+        instance = model(**values)
+        instance.is_authenticated = instance.is_active = True
+        return instance
+
+    return make
+
+
+def test_who_a_viewer_is_stays_what_it_was_when_they_came(viewer):
+    user = User.objects.create(username="someone")
+    one = viewer(user)
+    key = user.pk
+
+    user.delete()
+
+    assert user.pk is None
+    assert (one.identity, one.user_key) == ((User, key), key)
+    assert one == viewer(User(pk=key))
+    assert one in {viewer(User(pk=key))}
+
+
+def test_an_account_of_another_model_is_another_viewer_than_the_user_with_its_key(viewer, account):
+    user, page = User.objects.create(username="someone"), account(Page, pk=1)
+    namesake = viewer(account(Page, pk=user.pk))
+
+    assert viewer(user) != namesake
+    assert len({viewer(user), namesake, viewer()}) == 3
+    assert (namesake.identity, namesake.user_key) == ((Page, user.pk), None)
+    assert (viewer().identity, viewer().user_key) == (None, None)
+    assert refresh([namesake, viewer(page)]) == {}
+    assert list(refresh([namesake, viewer(user)])) == [viewer(user)]
+
+
+def test_an_account_that_is_no_model_at_all_is_nobody_to_show_anything_to(viewer):
+    class Token:
+        is_authenticated = is_active = True
+
+    Token.pk = User.objects.create(username="someone").pk
+
+    assert viewer(Token()).user_key is None
+    assert refresh([viewer(Token())]) == {}
+
+
+def test_a_key_in_another_form_is_the_same_user(viewer):
+    user = User.objects.create(username="someone")
+
+    assert viewer(User(pk=str(user.pk))).user_key == user.pk
+    assert refresh([viewer(User(pk=str(user.pk)))])[viewer(User(pk=str(user.pk)))].user == user
+
+
+def test_a_key_that_can_not_be_one_is_nobodys(viewer):
+    someone = User.objects.create(username="someone")
+
+    assert viewer(User(pk="no number")).user_key is None
+    assert list(refresh([viewer(User(pk="no number")), viewer(someone)])) == [viewer(someone)]
+
+
+def test_users_whose_keys_are_uuids_are_found(viewer, account, monkeypatch):
+    monkeypatch.setattr(viewers_module, "get_user_model", lambda: Document)
+    monkeypatch.setattr(Document, "is_authenticated", True, raising=False)
+    monkeypatch.setattr(Document, "is_active", True, raising=False)
+    document, gone = Document.objects.create(text="here"), Document()
+
+    as_text = viewer(Document(pk=str(document.pk)))
+    fresh = refresh([viewer(document), as_text, viewer(gone)])
+
+    assert (viewer(document).user_key, as_text.user_key) == (document.pk, document.pk)
+    assert [one.user.text for one in fresh.values()] == ["here", "here"]
+
+
+def test_a_user_that_the_default_manager_leaves_out_is_not_there(viewer, monkeypatch):
+    user, archived = (User.objects.create(username=name) for name in ("someone", "archived"))
+
+    class Present(models.Manager):
+        def get_queryset(self):
+            return super().get_queryset().exclude(username="archived")
+
+    manager = Present()
+    manager.model = User
+    monkeypatch.setattr(User._meta, "default_manager", manager)
+
+    assert list(refresh([viewer(user), viewer(archived)])) == [viewer(user)]
+
+
+def test_what_surrounds_a_viewer_is_all_but_the_user(viewer):
+    facts = {"language": "de", "time_zone": "Asia/Tokyo", "scheme": "https", "host": "push.example"}
+
+    assert viewer(User(pk=7), **facts).surroundings == viewer(**facts).surroundings == tuple(facts.values())
+
+
+def test_a_bare_request_says_nothing_of_the_user_and_may_be_of_any_kind(viewer):
+    class Own(ASGIRequest):
+        pass
+
+    bare = viewer(User(pk=7), scheme="https", host="push.example").bare_request(Own)
+
+    assert type(bare) is Own
+    assert not hasattr(bare, "user")
+    assert bare.build_absolute_uri() == "https://push.example/"
+    assert viewer(host="").bare_request().headers == {}
+
+
+@pytest.mark.parametrize("number", [0, 1, 40])
+def test_any_number_of_viewers_is_refreshed_in_one_query(viewer, number, django_assert_num_queries):
+    users = User.objects.bulk_create(User(username=f"user {position}") for position in range(number))
+    viewers = [viewer(user) for user in users]
+
+    with django_assert_num_queries(1):
+        assert list(refresh(iter(viewers))) == viewers

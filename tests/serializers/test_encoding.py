@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import string
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rest_framework.renderers import JSONRenderer
 
-from livegate.serializers.encoding import encode, etag
+from livegate.serializers.encoding import encode, encode_value, etag, member, object_of
 
 
 @dataclass
@@ -99,6 +100,33 @@ def test_what_a_generator_yields_is_not_lost():
 def test_nothing_is_no_view():
     with pytest.raises(TypeError, match="gave None"):
         encode(None)
+
+
+@contextmanager
+def rendering(compact, unicode):
+    """As the settings COMPACT_JSON and UNICODE_JSON say, which the renderer reads when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONRenderer, "compact", compact)
+        patch.setattr(JSONRenderer, "ensure_ascii", not unicode)
+        yield
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize("unicode", [True, False])
+@given(st.dictionaries(texts, containers | leaves))
+@example({})
+@example({"": 1, '"': 2, "\\": {}, "\u2028": ["\u2029"], "a\n": [], "ä": "ö", ": ": ", "})
+def test_members_make_the_object_that_is_made_of_the_whole(compact, unicode, data):
+    with rendering(compact, unicode):
+        together = object_of(member(name, encode_value(value)) for name, value in data.items())
+
+        assert together == encode(data) == JSONRenderer().render(data)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), {(1, 2): 3}])
+def test_a_value_that_is_no_json_is_none_by_itself_either(value):
+    with pytest.raises((TypeError, ValueError)):
+        encode_value(value)
 
 
 @given(st.binary(), st.binary())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -11,11 +12,15 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.db import models
 from django.test.utils import isolate_apps
+from lab import shapes
 from lab.models import Document, Page
 from rest_framework import serializers
 
+from livegate.permissions.inquiries import Inquiry
+from livegate.permissions.rights import Rights
 from livegate.serializers import HashidField, HashidRelatedField
 from livegate.serializers.hashids import encode
+from livegate.serializers.representation import Representation
 
 User = get_user_model()
 
@@ -187,3 +192,14 @@ def test_a_relation_to_another_field_than_the_key_is_written_as_the_hashid_of_th
             fields = ["desk"]
 
     assert ChairSerializer(Chair(desk=Desk(pk=1, number=77))).data == {"desk": encode(Desk, 1)}
+
+
+def test_a_relation_whose_queryset_is_of_the_user_is_shown_to_all_alike(demo, viewer):
+    page = Page.objects.create(owner=demo.amira)
+    rights = Rights(viewer(user) for user in (demo.ben, demo.cleo, demo.nobody))
+
+    made = Representation(shapes.Related, Inquiry(rights, page), rights.keys.keys())
+
+    [(body, audience)] = made.bodies
+    assert json.loads(body) == {"owner": encode(User, demo.amira.pk)}
+    assert (len(audience), made.alone) == (3, {})

@@ -177,6 +177,35 @@ def test_a_guard_that_does_not_answer_shows_nothing_at_all(context):
         _ = Unanswered(Thing(trusts=True), context=context()).data
 
 
+@pytest.mark.parametrize("who", ["amira", "cleo"])
+def test_a_list_of_the_applications_own_kind_stays_of_that_kind(demo, context, who):
+    class Counted(serializers.ListSerializer):
+        @property
+        def data(self):
+            return [{"count": len(self.instance)}, *super().data]
+
+    class Own(CardSerializer):
+        class Meta(CardSerializer.Meta):
+            list_serializer_class = Counted
+
+    rows = Own([demo.card], many=True, context=context(getattr(demo, who))).data
+
+    assert rows[0] == {"count": 1}
+    assert ("salary" in rows[1]) is (who == "amira")
+
+
+def test_a_list_takes_what_drf_takes(demo, context):
+    class Board(serializers.Serializer):
+        cards = CardSerializer(many=True)
+
+    shown = [{"title": "Platform engineer"}]
+
+    for cards in (Card.objects.all(), Card.objects, [demo.card], (demo.card,), {demo.card}):
+        assert CardSerializer(cards, many=True, context=context()).data == shown
+    assert CardSerializer((card for card in [demo.card]), many=True, context=context()).data == shown
+    assert Board(demo.card.board, context=context()).data == {"cards": shown}
+
+
 # Writing
 
 
