@@ -41,20 +41,24 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
-        self.socket = Socket(Viewer.of_scope(self.scope), self.send, self.close)
+        self.socket = Socket(Viewer.of_scope(self.scope), self.send_frame, self.close)
         self.hub, self.entered = enter(self.socket), True
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+    async def send_frame(self, frame: str) -> None:
+        """Send a frame that is text already: straight on, for this is done for every viewer of every change."""
+        await self.base_send({"type": "websocket.send", "text": frame})
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         try:
             await self.carry_out(parse(text_data))
         except Refusal as refusal:
-            await self.send(frames.refused(refusal.code, refusal.request_id))
+            await self.send_frame(frames.refused(refusal.code, refusal.request_id))
 
     async def carry_out(self, message: Message) -> None:
         if message.action == "ping":
-            await self.send(frames.pong(message.request_id))
+            await self.send_frame(frames.pong(message.request_id))
         elif message.action == "unsubscribe":
             self.hub.unsubscribe(self.socket, (message.model, message.id))
         else:
