@@ -1,7 +1,16 @@
-"""What a viewer is shown: hashids for keys, and serializers that leave out what the viewer may not see."""
+"""What a viewer is shown: hashids for keys, facts about the viewer, and serializers that leave out what the viewer may
+not see."""
 
+from .facts import FactField, FactListSerializer
 from .fields import HashidField, HashidRelatedField
 from .guards import PerUserSerializerMixin
 from .views import HashidLookupMixin
 
-__all__ = ["HashidField", "HashidLookupMixin", "HashidRelatedField", "PerUserSerializerMixin"]
+__all__ = [
+    "FactField",
+    "FactListSerializer",
+    "HashidField",
+    "HashidLookupMixin",
+    "HashidRelatedField",
+    "PerUserSerializerMixin",
+]

@@ -8,14 +8,17 @@ import importlib
 import json
 import re
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+from board.models import Card
 from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
 
 import livegate
@@ -25,7 +28,13 @@ from livegate.gateway.evaluation import evaluate
 from livegate.gateway.frames import ERRORS, updated
 from livegate.gateway.logs import Event
 from livegate.gateway.messages import parse
+from livegate.gateway.metrics import counts
+from livegate.permissions import anyone
+from livegate.permissions.requests import retrieval
 from livegate.serializers.settings import DEFAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -155,6 +164,18 @@ def test_the_settings_page_lists_all_log_words() -> None:
     assert sorted(row[0] for row in table("docs/settings.md", "Log words")) == sorted(get_args(Event))
 
 
+def test_the_settings_page_has_the_level_of_each_log_word() -> None:
+    levels = {"report": "ERROR", "tell": "INFO"}
+    source = "".join(path.read_text() for path in (ROOT / "gateway").glob("*.py"))
+    logged = {word: levels[function] for function, word in re.findall(r'\b(report|tell)\(\s*"(\w+)"', source)}
+
+    assert {word: level for word, level, *_ in table("docs/settings.md", "Log words")} == logged
+
+
+def test_the_settings_page_lists_all_counts() -> None:
+    assert [name for name, _ in table("docs/settings.md", "Counts")] == list(counts())
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
@@ -191,12 +212,9 @@ def test_every_frame_that_is_shown_is_one_of_the_protocol(block: str) -> None:
 def test_the_first_screen_of_the_readme_is_what_happens(demo, viewer, monkeypatch) -> None:
     """Its models, serializer and publication are made, in the app ``lab``, and looked at by its two people."""
     monkeypatch.setattr(publications, "_publications", {})
-    names: dict[str, Any] = {"__name__": "lab.readme"}
-    exec(blocks(README, "python")[0][1], names)
-    card_model, shown = names["Card"], [json.loads(text) for _, text in blocks(README, "json")[:2]]
-    with connection.schema_editor() as editor:
-        editor.create_model(card_model)
-    try:
+    shown = [json.loads(text) for _, text in blocks(README, "json")[:2]]
+    with made(blocks(README, "python")[0][1], "Card") as names:
+        card_model = names["Card"]
         card = card_model.objects.create(title="Engineer", salary=84_000, owner=demo.amira)
         kind = ContentType.objects.get_for_model(card_model)
         assign_perm(Permission.objects.create(codename="view_card", name="-", content_type=kind), demo.cleo, card)
@@ -215,10 +233,43 @@ def test_the_first_screen_of_the_readme_is_what_happens(demo, viewer, monkeypatc
         assert views[dev] is None
         assert later[cleo] == views[cleo]
         assert later[amira] != views[amira]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_example_of_a_fact_asks_once_for_all_viewers_and_once_for_a_list(demo, viewer, republish) -> None:
+    [block] = [text for _, text in blocks(ROOT / "docs/serializers.md", "python") if "def favorites" in text]
+    people = [viewer(user) for user in (demo.amira, demo.ben, demo.cleo, demo.nobody)]
+    with made(block, "Favorite") as names:
+        serializer = names["CardSerializer"]
+        names["Favorite"].objects.create(user=demo.ben, card=demo.card)
+        publication = republish(Card, serializer, to=anyone)
+        pairs = [Pair(one, publication, demo.card.hashid) for one in people]
+        request = retrieval(people[1], demo.card).request
+
+        with CaptureQueriesContext(connection) as pushed:
+            views = evaluate(pairs)
+        with CaptureQueriesContext(connection) as listed:
+            rows = serializer([demo.card, Card(pk=7)], many=True, context={"request": request}).data
+
+        marked = [json.loads(views[pair].body)["is_favorite"] for pair in pairs]  # type: ignore[union-attr]
+        assert marked == [False, True, False, False]
+        assert [row["is_favorite"] for row in rows] == [True, False]
+        assert [sum("lab_favorite" in query["sql"] for query in asked) for asked in (pushed, listed)] == [1, 1]
+
+
+@contextmanager
+def made(block: str, model: str) -> Iterator[dict[str, Any]]:
+    """What the code of a page makes, by its names; its model has a table meanwhile, and is of the app ``lab``."""
+    names: dict[str, Any] = {"__name__": "lab.docs"}
+    exec(block, names)
+    with connection.schema_editor() as editor:
+        editor.create_model(names[model])
+    try:
+        yield names
     finally:
         with connection.schema_editor() as editor:
-            editor.delete_model(card_model)
-        del apps.all_models["lab"]["card"]
+            editor.delete_model(names[model])
+        del apps.all_models["lab"][model.lower()]
         apps.clear_cache()
 
 
