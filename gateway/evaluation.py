@@ -195,8 +195,9 @@ def views(
             continue
         for body, audience in representation.bodies:
             yield View(body, etag(body)), audience
-        count("views_alone", len(representation.alone))
-        count("views_shared", len(alike) - len(representation.alone))
+        alone = len(representation.alone.keys() - inquiry.denied.keys())
+        count("views_alone", alone)
+        count("views_shared", sum(len(audience) for _, audience in representation.bodies) - alone)
         for reason in set(representation.alone.values()):
             tell_personal(serializer, reason)
 
@@ -221,7 +222,7 @@ def grouped(
 def tell_personal(serializer: type[Any], reason: str) -> None:
     tell(
         "serializer_personal",
-        f"What {serializer.__qualname__} makes is made for each viewer alone: {reason}.",
+        f"What {serializer.__qualname__} makes is made for a viewer alone: {reason}.",
         serializer=f"{serializer.__module__}.{serializer.__qualname__}",
         reason=reason,
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Chooser = Callable[[Viewer, Any], SerializerClass]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Publication:
     """A model, its serializer, and the permission that guards it."""
 
@@ -33,6 +33,9 @@ class Publication:
     permission: Permission
     watch: tuple[str, ...] | None
     given_queryset: QuerySet[Any] | None
+
+    def __repr__(self) -> str:
+        return f"the publication of {self.label}"
 
     @property
     def label(self) -> str:

@@ -27,6 +27,10 @@ class Failed(Exception):
     """The application's code failed; its error is the cause."""
 
 
+class Unsettled(Exception):
+    """It changed while it was looked at, on a database that does not hold still."""
+
+
 def decide_alone(pair: Pair) -> Decision:
     """Decide about one pair. Where the application's code fails, there is nothing to see, and it is logged."""
     try:
@@ -37,21 +41,29 @@ def decide_alone(pair: Pair) -> Decision:
 
 
 def look_alone(pair: Pair) -> Decision:
-    """The same, that raises Failed; and what the database raises, where it can't be read."""
-    publication = pair.publication
-    with snapshot([publication.queryset.db, router.db_for_read(get_user_model())]):
-        try:
-            key = decode(publication.model, pair.hashid)
-        except InvalidHashid:
-            return None
-        instance = publication.queryset.filter(pk=key).first()
-        viewer = refresh([pair.viewer]).get(pair.viewer)
-        if instance is None or viewer is None:
-            return None
-        try:
-            return copy_context().run(show, pair, viewer, instance)
-        except BaseException as error:
-            raise Failed from error
+    """The same, that raises Failed; Unsettled, where it can't be told yet; and what the database raises, where it
+    can't be read."""
+    with snapshot([pair.publication.queryset.db, router.db_for_read(get_user_model())]) as is_consistent:
+        decision = look(pair)
+        # Rights are to be read after all content: what is shown was so before and after.
+        if not is_consistent and look(pair) != decision:
+            raise Unsettled
+    return decision
+
+
+def look(pair: Pair) -> Decision:
+    try:
+        key = decode(pair.publication.model, pair.hashid)
+    except InvalidHashid:
+        return None
+    instance = pair.publication.queryset.filter(pk=key).first()
+    viewer = refresh([pair.viewer]).get(pair.viewer)
+    if instance is None or viewer is None:
+        return None
+    try:
+        return copy_context().run(show, pair, viewer, instance)
+    except BaseException as error:
+        raise Failed from error
 
 
 def show(pair: Pair, viewer: Viewer, instance: Model) -> Decision:

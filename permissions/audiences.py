@@ -48,7 +48,7 @@ class Audience:
         inquiry = Inquiry(self.rights, instance)
         yes = {name: self._among(permission, inquiry) for name, permission in permissions.items()}
         if inquiry.apart:
-            self.reach(next(iter(inquiry.apart.values())).reason)
+            self._stop(next(iter(inquiry.apart.values())).reason)
         if inquiry.denied:
             others = self.viewers - inquiry.denied.keys()
             if not others:
@@ -75,8 +75,11 @@ class Audience:
 
     def reach(self, what: str) -> NoReturn:
         """Somebody reaches for one viewer, where there are several."""
-        self.personal = f"{what}, {caller()}"
-        raise Unshared(self.personal)
+        self._stop(f"{what}, {caller()}")
+
+    def _stop(self, reason: str) -> NoReturn:
+        self.personal = reason
+        raise Unshared(reason)
 
 
 def cells_of(viewers: AbstractSet[Viewer], answers: Iterable[AbstractSet[Viewer]]) -> list[AbstractSet[Viewer]]:
@@ -88,7 +91,7 @@ def cells_of(viewers: AbstractSet[Viewer], answers: Iterable[AbstractSet[Viewer]
 
 
 def question(permission: Permission, instance: Model) -> tuple[Any, ...]:
-    return permission, instance._meta.concrete_model, instance.pk
+    return id(permission), instance._meta.concrete_model, instance.pk
 
 
 def caller() -> str:

@@ -40,9 +40,7 @@ def own_copies(instances: Sequence[Model]) -> list[Model]:
                 vars(twin)[name] = duplicate(value, memo)
         for name, queryset in vars(one).get(PREFETCHED, {}).items():
             # Copied querysets have forgotten what they had fetched.
-            forgetful = vars(twin)[PREFETCHED][name]
-            forgetful._result_cache = [memo[id(related)] for related in queryset._result_cache]
-            forgetful._prefetch_done = True
+            vars(twin)[PREFETCHED][name]._result_cache = [memo[id(related)] for related in queryset._result_cache]
     return [memo[id(instance)] for instance in instances]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Place:
     """Where application code runs for a viewer: an instance, and a context; and why it is that viewer's own."""
 
@@ -84,18 +85,29 @@ class Inquiry:
             self._seal = Seal(self._working)
         before, place = copy_context(), Place(self._working, copy_context())
         try:
-            return place.context.run(function, self.rights.fresh(viewer), place.instance)
+            answer = place.context.run(function, self.rights.fresh(viewer), place.instance)
         finally:
-            if place.context != before:
-                place.reason = "a permission set a context variable"
-            if self._seal.is_broken:
-                place.reason = "a permission left something on the instance"
+            is_broken = self._seal.is_broken
+            if is_broken:
                 self._working = None
-                # What had to be fetched for one is fetched for all who come after.
-                if missing := paths_held([place.instance]) - paths_held([self.instance]):
-                    prefetch_related_objects([self.instance], *sorted(missing))
-            if place.reason:
-                self.apart[viewer] = place
+        if is_broken and self._fetch_what_was_fetched(place.instance):
+            return self._call(function, viewer)
+        if is_broken or place.context != before:
+            what = "left something on the instance" if is_broken else "set a context variable"
+            self.apart[viewer] = replace(place, reason=f"{name_of(function)} {what}")
+        return answer
+
+    def _fetch_what_was_fetched(self, instance: Model) -> bool:
+        """What had to be fetched for one is fetched for all, and was not left behind by anybody."""
+        missing = paths_held([instance]) - paths_held([self.instance])
+        with suppress(AttributeError, ValueError):  # what is no relation can't be fetched for all
+            prefetch_related_objects([self.instance], *sorted(missing))
+        return bool(missing & paths_held([self.instance]))
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """What was called: the permission whose method it is, or the function."""
+    return repr(getattr(function, "__self__", function))
 
 
 def locale_of(viewer: Viewer) -> tuple[str, str]:
