@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .publications import Publication
 
 # The serializers, or choosers of one, for which something was about to be shown that a GET does not show.
-_distrusted: set[Any] = set()
+_distrusted: list[Any] = []
+# Those of which the first views were made again.
+_heard: list[Any] = []
 
 
 class Mismatch(Exception):
@@ -28,17 +30,17 @@ class Mismatch(Exception):
 
 def is_trusted(publication: Publication) -> bool:
     """Whether anything may be shared that its serializer makes."""
-    return publication.serializer not in _distrusted
+    return not is_among(publication.serializer, _distrusted)
 
 
 def sing(decisions: Mapping[Pair, Decision]) -> None:
-    """Make a sample of the decisions again, in the snapshot in which they were made.
+    """Make a sample of the decisions again, in the snapshot in which they were made; of each serializer the first in
+    any case, for two viewers.
 
     Raises Mismatch where one is another: it is logged, and what the same serializer makes is shared no more, as long as
     this process lives.
     """
-    share = setting("CANARY_SHARE")
-    for pair in [pair for pair in decisions if random() < share] if share else []:  # noqa: S311
+    for pair in sample(decisions):
         count("canaries")
         try:
             alone = look_alone(pair)
@@ -48,7 +50,7 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
             alone = None
         if alone != decisions[pair]:
             count("canary_mismatches")
-            _distrusted.add(pair.publication.serializer)
+            _distrusted.append(pair.publication.serializer)
             report(
                 "canary_mismatch",
                 f"A viewer was about to be shown something else of a {pair.publication.label} than a GET shows "
@@ -57,6 +59,24 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
                 serializer=name_of(pair.publication.serializer),
             )
             raise Mismatch
+
+
+def sample(decisions: Mapping[Pair, Decision]) -> list[Pair]:
+    share = setting("CANARY_SHARE")
+    if not share:
+        return []
+    chosen = {pair for pair in decisions if random() < share}  # noqa: S311
+    for publication in {pair.publication for pair in decisions}:
+        shown = [pair for pair, view in decisions.items() if view and pair.publication is publication]
+        if len(shown) > 1 and not is_among(publication.serializer, _heard):
+            _heard.append(publication.serializer)
+            chosen |= {shown[0], shown[-1]}
+    return list(chosen)
+
+
+def is_among(serializer: Any, serializers: list[Any]) -> bool:
+    """By identity: a chooser need not be hashable, and may be equal to another."""
+    return any(one is serializer for one in serializers)
 
 
 def name_of(serializer: Any) -> str:

@@ -26,8 +26,8 @@ from .decisions import View
 from .logs import deny, report, tell
 from .metrics import count
 from .publications import is_serializer
-from .snapshots import snapshot
-from .solitude import decide_alone
+from .snapshots import is_spoiled, snapshot
+from .solitude import Unsettled, decide_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +63,7 @@ def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
         return decide_together(batch)
     if len(publications) > 1:
         return decide_apart(batch)
-    return {pair: decide_alone(pair) for pair in batch}
+    return decide_each(batch)
 
 
 def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
@@ -72,7 +72,7 @@ def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
     except Mismatch:
         return evaluate(pairs)
     except Interrupted:
-        return {pair: decide_alone(pair) for pair in pairs}
+        return decide_each(pairs)
     except Exception:
         if len({pair.publication for pair in pairs}) == 1:
             raise
@@ -84,6 +84,8 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     databases = [publication.queryset.db for publication in wanted]
     with snapshot([*databases, router.db_for_read(get_user_model())]) as is_consistent:
         decisions = look(pairs, wanted)
+        if is_spoiled(databases):
+            raise Interrupted
         if not is_consistent:
             # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
             again = look(pairs, wanted)
@@ -116,6 +118,18 @@ def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
             report("evaluation_failed", f"No {publication.label} could be read.", error, model=publication.label)
     if failure is not None and not decisions:
         raise failure
+    return decisions
+
+
+def decide_each(pairs: list[Pair]) -> dict[Pair, Decision]:
+    """Each pair for itself; one about which it can't be told yet is left undecided."""
+    decisions: dict[Pair, Decision] = {}
+    for pair in pairs:
+        try:
+            decisions[pair] = decide_alone(pair)
+        except Unsettled as error:
+            label = pair.publication.label
+            report("evaluation_failed", f"Of a {label} it can't be told yet.", error.__cause__ or error, model=label)
     return decisions
 
 
@@ -173,8 +187,15 @@ def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rig
                         decisions[pair] = view
         except DatabaseError:
             raise
-        except Exception as error:  # of what is asked about all viewers of this instance together
-            deny(publication.label, error)
+        except Exception:  # of what can't be done for all viewers of this instance together
+            inquiry.denied.clear()
+            by_themselves = [pair for together in pairs_of.values() for pair in together]
+            settled = decide_each(by_themselves)
+            for pair in by_themselves:
+                if pair in settled:
+                    decisions[pair] = settled[pair]
+                else:
+                    del decisions[pair]
         for error in inquiry.denied.values():
             deny(publication.label, error)
     return decisions
@@ -186,13 +207,7 @@ def views(
     """What is shown of one instance, with those to whom."""
     allowed = publication.permission.among(viewers, inquiry) - inquiry.denied.keys()
     for serializer, alike in grouped(publication, inquiry, allowed):
-        try:
-            representation = Representation(serializer, inquiry, alike)
-        except DatabaseError:
-            raise
-        except Exception as error:  # of those who share it, and not of those to whom something else is shown
-            inquiry.denied |= dict.fromkeys(alike, error)
-            continue
+        representation = Representation(serializer, inquiry, alike)
         for body, audience in representation.bodies:
             yield View(body, etag(body)), audience
         alone = len(representation.alone.keys() - inquiry.denied.keys())

@@ -362,7 +362,13 @@ def evaluate_connected(pairs: list[Pair]) -> dict[Pair, Decision]:
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
-    return evaluate(pairs)
+    try:
+        return evaluate(pairs)
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
+        # What would end the hub, or can't be handed to it, which would then wait for ever.
+        raise RuntimeError("An evaluation was ended from within.") from error
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Where a transaction sees one moment: on SQLite each does, on PostgreSQL one that is REPEATABLE READ.
 CONSISTENT = ("sqlite", "postgresql")
+# libpq's PQTRANS_INERROR, as psycopg tells it.
+IN_ERROR = 3
 
 
 @contextmanager
@@ -33,6 +35,17 @@ def snapshot(databases: Iterable[str]) -> Iterator[bool]:
                     transactions.enter_context(deferred(connection))
                 transactions.enter_context(transaction.atomic(using=alias))
         yield vendors.issubset(CONSISTENT)
+
+
+def is_spoiled(databases: Iterable[str]) -> bool:
+    """Whether PostgreSQL has refused a statement in a transaction, and now refuses all: also where the application's
+    code went on as if nothing had been."""
+    return any(
+        connections[alias].vendor == "postgresql"
+        and connections[alias].connection is not None
+        and int(connections[alias].connection.info.transaction_status) == IN_ERROR
+        for alias in databases
+    )
 
 
 @contextmanager

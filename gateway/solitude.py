@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
-from django.db import router
+from django.db import InterfaceError, OperationalError, router
 
 from ..permissions.viewers import refresh
 from ..serializers.encoding import etag
@@ -28,27 +29,42 @@ class Failed(Exception):
 
 
 class Unsettled(Exception):
-    """It changed while it was looked at, on a database that does not hold still."""
+    """It is to be asked again: the database could not answer, or changed while it was looked at and does not hold
+    still."""
 
 
 def decide_alone(pair: Pair) -> Decision:
-    """Decide about one pair. Where the application's code fails, there is nothing to see, and it is logged."""
+    """Decide about one pair. Where the application's code fails, there is nothing to see, and it is logged.
+
+    Raises Unsettled where that can't be told yet; and what the database raises, where it can't be read.
+    """
     try:
         return look_alone(pair)
     except Failed as failure:
-        deny(pair.publication.label, failure.__cause__ or failure)
+        error = failure.__cause__ or failure
+        if is_passing(error):
+            raise Unsettled from error
+        deny(pair.publication.label, error)
         return None
 
 
 def look_alone(pair: Pair) -> Decision:
-    """The same, that raises Failed; Unsettled, where it can't be told yet; and what the database raises, where it
-    can't be read."""
+    """The same, that raises Failed."""
     with snapshot([pair.publication.queryset.db, router.db_for_read(get_user_model())]) as is_consistent:
         decision = look(pair)
         # Rights are to be read after all content: what is shown was so before and after.
         if not is_consistent and look(pair) != decision:
             raise Unsettled
     return decision
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a database refused for a reason that passes: a lock, a deadlock, a connection that was lost. On SQLite
+    many another error is an OperationalError too; there its code tells."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def look(pair: Pair) -> Decision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .inquiries import Inquiry
 
@@ -34,13 +34,13 @@ class Audience:
     the reason in ``personal``: then no two viewers can share it.
     """
 
-    def __init__(
-        self, viewers: AbstractSet[Viewer], rights: Rights, known: Mapping[tuple[Any, ...], bool] | None = None
-    ) -> None:
+    def __init__(self, viewers: AbstractSet[Viewer], rights: Rights, known: Mapping[int, bool] | None = None) -> None:
         self.viewers = viewers
         self.rights = rights
         self.parts: list[AbstractSet[Viewer]] = []
         self.personal = ""
+        # The instance as a whole that is represented, and what was asked about it before: by the permission's id.
+        self.root: Model | None = None
         self._known = known or {}
 
     def allowed(self, permissions: Mapping[str, Permission], instance: Model) -> frozenset[str]:
@@ -59,7 +59,7 @@ class Audience:
         return frozenset(name for name, among in yes.items() if cells[0] <= among)
 
     def _among(self, permission: Permission, inquiry: Inquiry) -> AbstractSet[Viewer]:
-        known = self._known.get(question(permission, inquiry.instance))
+        known = self._known.get(id(permission)) if inquiry.instance is self.root else None
         if known is not None:
             return self.viewers if known else frozenset()
         return permission.among(self.viewers - inquiry.denied.keys(), inquiry)
@@ -88,10 +88,6 @@ def cells_of(viewers: AbstractSet[Viewer], answers: Iterable[AbstractSet[Viewer]
     for allowed in answers:
         cells = [part for cell in cells for part in (cell & allowed, cell - allowed) if part]
     return cells
-
-
-def question(permission: Permission, instance: Model) -> tuple[Any, ...]:
-    return id(permission), instance._meta.concrete_model, instance.pk
 
 
 def caller() -> str:

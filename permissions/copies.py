@@ -6,11 +6,13 @@ Application code keeps things on the instances that it is given, for one viewer.
 from __future__ import annotations
 
 from copy import deepcopy
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from operator import is_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 # What can't be changed, and may be shared.
-ATOMS = frozenset({type(None), bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, UUID})
+ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, memoryview, range, Decimal, UUID}
+    | {date, datetime, time, timedelta, timezone, ZoneInfo}
+    | {IPv4Address, IPv6Address, IPv4Interface, IPv6Interface}
+)
 PREFETCHED = "_prefetched_objects_cache"
 
 
@@ -40,7 +46,8 @@ def own_copies(instances: Sequence[Model]) -> list[Model]:
                 vars(twin)[name] = duplicate(value, memo)
         for name, queryset in vars(one).get(PREFETCHED, {}).items():
             # Copied querysets have forgotten what they had fetched.
-            vars(twin)[PREFETCHED][name]._result_cache = [memo[id(related)] for related in queryset._result_cache]
+            fetched_by_it = queryset._result_cache or ()
+            vars(twin)[PREFETCHED][name]._result_cache = [memo[id(related)] for related in fetched_by_it]
     return [memo[id(instance)] for instance in instances]
 
 
@@ -99,13 +106,14 @@ class Seal:
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[set[Any], set[Any]]] = []
+        self._is_blind = False  # there is something that can't be looked into
         self._cover(instance, set())
 
     def _cover(self, value: Any, seen: set[int]) -> None:
         pending = [value]
         while pending:
             one = pending.pop()
-            if type(one) in ATOMS or id(one) in seen:
+            if type(one) in ATOMS or type(one) is object or isinstance(one, type) or id(one) in seen:
                 continue
             seen.add(id(one))
             if isinstance(one, dict):
@@ -123,12 +131,14 @@ class Seal:
                 one.query  # noqa: B018  # whoever reads it first adds a filter that Django had put off
                 self._dicts.append((vars(one), vars(one).copy()))
                 pending.append(one._result_cache)
-            else:
-                pending.append(getattr(one, "__dict__", None))
+            elif hasattr(one, "__dict__"):
+                pending.append(vars(one))
+            elif not callable(one) and not isinstance(one, tuple(ATOMS)):
+                self._is_blind = True
 
     @property
     def is_broken(self) -> bool:
-        return not (
+        return self._is_blind or not (
             all(len(now) == len(then) and all(map(is_, now, then)) for now, then in self._lists)
             and all(
                 len(now) == len(then) and all(map(is_, now, then)) and all(map(is_, now.values(), then.values()))

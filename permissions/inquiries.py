@@ -5,11 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import cached_property
+from inspect import getattr_static
 from typing import TYPE_CHECKING, TypeVar
 
+from django.core.exceptions import FieldError
 from django.db import DatabaseError
 from django.db.models import Model, prefetch_related_objects
+from django.db.models.query_utils import DeferredAttribute
+from django.utils.functional import cached_property as django_cached_property
 
 from .copies import Seal, own_copy, paths_held
 
@@ -46,8 +50,15 @@ class Inquiry:
         self.instance = instance
         self.apart: dict[Viewer, Place] = {}
         self.denied: dict[Viewer, BaseException] = {}
+        self._fresh: dict[Viewer, Viewer] = {}
         self._working: Model | None = None
         self._seal: Seal
+
+    def fresh(self, viewer: Viewer) -> Viewer:
+        """The viewer as they are now, with a user of their own for all that is asked about this instance."""
+        if viewer not in self._fresh:
+            self._fresh[viewer] = self.rights.fresh(viewer)
+        return self._fresh[viewer]
 
     def one_by_one(self, allows: Callable[[Viewer, Model], bool], viewers: AbstractSet[Viewer]) -> set[Viewer]:
         """Those whom a function allows."""
@@ -56,13 +67,17 @@ class Inquiry:
     def each(self, function: Callable[[Viewer, Model], Answer], viewers: AbstractSet[Viewer]) -> dict[Viewer, Answer]:
         """What a function of the application answers, called for each viewer, in their language and time zone."""
         answers: dict[Viewer, Answer] = {}
-        for _, alike in groupby(sorted(viewers, key=locale_of), key=locale_of):
-            together = list(alike)
+        by_locale: dict[tuple[str, str], list[Viewer]] = {}
+        for viewer in viewers:
+            by_locale.setdefault((viewer.language, viewer.time_zone), []).append(viewer)
+        for alike in by_locale.values():
             try:
-                with together[0].locale():
-                    self._call_each(function, together, answers)
-            except LookupError as error:  # there is no such time zone
-                self.denied |= dict.fromkeys(together, error)
+                with alike[0].locale():
+                    self._call_each(function, alike, answers)
+            except DatabaseError:
+                raise
+            except Exception as error:  # of those who have no such language or time zone
+                self.denied |= dict.fromkeys(alike, error)
         return answers
 
     def _call_each(
@@ -79,13 +94,13 @@ class Inquiry:
     def _call(self, function: Callable[[Viewer, Model], Answer], viewer: Viewer) -> Answer:
         if viewer in self.apart:
             place = self.apart[viewer]
-            return place.context.run(function, self.rights.fresh(viewer), place.instance)
+            return place.context.run(function, self.fresh(viewer), place.instance)
         if self._working is None:
             self._working = own_copy(self.instance)
             self._seal = Seal(self._working)
         before, place = copy_context(), Place(self._working, copy_context())
         try:
-            answer = place.context.run(function, self.rights.fresh(viewer), place.instance)
+            answer = place.context.run(function, self.fresh(viewer), place.instance)
         finally:
             is_broken = self._seal.is_broken
             if is_broken:
@@ -98,17 +113,27 @@ class Inquiry:
         return answer
 
     def _fetch_what_was_fetched(self, instance: Model) -> bool:
-        """What had to be fetched for one is fetched for all, and was not left behind by anybody."""
-        missing = paths_held([instance]) - paths_held([self.instance])
-        with suppress(AttributeError, ValueError):  # what is no relation can't be fetched for all
-            prefetch_related_objects([self.instance], *sorted(missing))
-        return bool(missing & paths_held([self.instance]))
+        """What had to be read for one, and does not depend on who asks, is read for all: relations, fields that were
+        deferred, cached properties. Nobody has left it behind then."""
+        before = known_of(self.instance)
+        missing = known_of(instance) - before
+        with suppress(AttributeError, ValueError, FieldError):  # what is no relation can't be fetched for all
+            prefetch_related_objects([self.instance], *sorted(paths_held([instance]) - paths_held([self.instance])))
+        for name in missing:
+            getattr(self.instance, name, None)
+        return bool(missing & known_of(self.instance))
+
+
+def known_of(instance: Model) -> set[str]:
+    """The names of what was read that is read when somebody first asks for it."""
+    lazily = {name for name in vars(instance) if is_lazy(type(instance), name)}
+    return lazily | paths_held([instance])
+
+
+def is_lazy(model: type[Model], name: str) -> bool:
+    return isinstance(getattr_static(model, name, None), DeferredAttribute | cached_property | django_cached_property)
 
 
 def name_of(function: Callable[..., object]) -> str:
     """What was called: the permission whose method it is, or the function."""
     return repr(getattr(function, "__self__", function))
-
-
-def locale_of(viewer: Viewer) -> tuple[str, str]:
-    return viewer.language, viewer.time_zone

@@ -30,6 +30,9 @@ class SharedHttpRequest(ASGIRequest):
     def user(self, user: Any) -> None:
         self.audience.reach("request.user was set")
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.audience.reach("request was copied")  # and a copy would be nobody's
+
 
 class SharedRequest(Request):
     """The same, as DRF has it: ``user`` and ``auth`` are looked up by authenticating."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
 from .aggregates import Collected
+from .copies import own_copy
 from .lookups import Among
 from .viewers import refresh
 
@@ -40,8 +42,7 @@ class Rights:
 
     ``keys`` has those viewers who are there (their user exists and is active, or they are anonymous), each with the
     primary key of the user, None for an anonymous one. As long as only the questions that are asked here decide, no
-    user instance is made; ``fresh`` makes them, for all at once. Their ``user.has_perm`` answers from what was read,
-    and asks the database nothing.
+    user instance is made; ``fresh`` reads them, for all at once.
     """
 
     def __init__(self, viewers: Iterable[Viewer]) -> None:
@@ -77,19 +78,31 @@ class Rights:
             viewer: fresh.user.pk if fresh.identity is not None else None for viewer, fresh in self._fresh.items()
         }
         self._superusers = set()
-        for fresh in self._fresh.values():
-            user = fresh.user
-            if getattr(user, "is_superuser", False):
-                self._superusers.add(user.pk)
-            # A user model that answers for itself is asked itself.
-            if getattr(type(user), "has_perm", None) in (PermissionsMixin.has_perm, AnonymousUser.has_perm):
-                user.has_perm = partial(self.has_perm, user)
+        self._superusers = {
+            fresh.user.pk for fresh in self._fresh.values() if getattr(fresh.user, "is_superuser", False)
+        }
 
-    def fresh(self, viewer: Viewer) -> Viewer:
-        """The viewer with a new instance of their user; the first call reads those of all viewers, in one query."""
+    def _bare(self, viewer: Viewer) -> Viewer:
         if viewer not in self._fresh:
             self._load(list(self.keys))
         return self._fresh[viewer]
+
+    def fresh(self, viewer: Viewer) -> Viewer:
+        """The viewer with an instance of their user as it is now, another one with each call: what is kept on it is
+        kept from everybody else. The first call reads the users of all viewers, in one query.
+
+        Its ``has_perm`` answers from what was read, and asks the database nothing.
+        """
+        bare = self._bare(viewer)
+        user = own_copy(bare.user) if isinstance(bare.user, Model) else AnonymousUser()
+        # A user model that answers for itself is asked itself.
+        if getattr(type(user), "has_perm", None) in (PermissionsMixin.has_perm, AnonymousUser.has_perm):
+            user.has_perm = partial(self.has_perm, user)
+        return replace(bare, user=user)
+
+    def user_of(self, viewer: Viewer) -> Any:
+        """The viewer's user as it is now, with what was prefetched; for looking at, not for the application's code."""
+        return self._bare(viewer).user
 
     def being(self, keys: Iterable[Any]) -> set[Viewer]:
         """The viewers whose user has one of these keys; None stands for the anonymous ones."""
@@ -119,7 +132,7 @@ class Rights:
         """Fetch what lies on these paths from the users, one query for each relation."""
         relations = sorted(paths)
         if relations:
-            users = [self.fresh(viewer).user for viewer, key in self.keys.items() if key is not None]
+            users = [self.user_of(viewer) for viewer, key in self.keys.items() if key is not None]
             prefetch_related_objects(users, *relations)
 
     def expect(self, instances: Iterable[Model]) -> None:

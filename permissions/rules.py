@@ -50,6 +50,9 @@ class Permission:
         super().__init_subclass__(**kwargs)
         if "allows" in vars(cls):
             cls.allows = true_or_false(cls.allows)  # type: ignore[assignment]
+            if "among" not in vars(cls):  # what a built-in says of all together is not what this one answers
+                cls.among = Permission.among  # type: ignore[method-assign]
+                cls.asks_for = None
 
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         """Whether the viewer may see the instance; any exception means that it is not known."""
@@ -265,7 +268,7 @@ def same_tenant(path: str, user_path: str) -> Permission:
         return {
             viewer
             for viewer in viewers & rights.known
-            if not tenants.isdisjoint(values_at(rights.fresh(viewer).user, user_path))
+            if not tenants.isdisjoint(values_at(rights.user_of(viewer), user_path))
         }
 
     return Rule(

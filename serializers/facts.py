@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -57,29 +58,34 @@ class FactField(Field[Any, Any, Any, Any]):
                 f"{self.field_name} is a fact about the viewer, and there is none. "
                 'Pass the request: context={"request": request}.'
             )
-        listing = getattr(self.parent, "parent", None)
-        together = listing.showing if isinstance(listing, FactListSerializer) else [instance]
         if audience := audience_of(request):
+            viewer = next(iter(audience.viewers))
             texts = self.texts(audience.rights, audience.viewers, instance)
             if len(texts) < len(audience.viewers):
                 audience.reach(f"the fact {self.field_name} failed")
             audience.agree(parts_of(audience.viewers, texts))
-            viewer = next(iter(audience.viewers))
-            return self.values_among(audience.rights, instance)[audience.rights.keys[viewer]]
+            return self.value_of(audience.rights.keys[viewer], self.values_among(audience.rights, viewer, instance))
         viewer, rights = Viewer.of_request(request), rights_of(request)
-        values = {} if rights is None else self.values_among(rights, instance)
-        if viewer.user.pk in values:
-            return values[viewer.user.pk]
-        known = listing.known if isinstance(listing, FactListSerializer) else {}
-        return self.values([viewer], instance, together, known)[viewer.user.pk]
+        values = None if rights is None else self.values_among(rights, viewer, instance)
+        if values is None:
+            listing = getattr(self.parent, "parent", None)
+            in_list = isinstance(listing, FactListSerializer)
+            together, known = (listing.showing, listing.known) if in_list else ([instance], {})
+            values = self.values([viewer], instance, together, known)
+        return self.value_of(viewer.user.pk, values)
+
+    def value_of(self, key: Any, values: Mapping[Any, Any] | None) -> Any:
+        """The value of the user with this key, nobody else's: whoever gets it may change it."""
+        return deepcopy((values or {}).get(key, self.otherwise))
 
     def texts(self, rights: Rights, viewers: AbstractSet[Viewer], instance: Model) -> dict[Viewer, bytes]:
-        """The JSON of the value that each viewer has; nothing of those about whom it is not known, or is no JSON."""
-        values = self.values_among(rights, instance)
+        """The JSON of the value that each viewer has, who have language, time zone, scheme and host in common; nothing
+        of those about whom it is not known, or is no JSON."""
+        values = self.values_among(rights, next(iter(viewers)), instance) if viewers else None
         written: dict[Any, bytes | None] = {}
         texts: dict[Viewer, bytes] = {}
-        for viewer in viewers if values else ():
-            value = values[rights.keys[viewer]]
+        for viewer in viewers if values is not None else ():
+            value = values.get(rights.keys[viewer], self.otherwise)
             # By its type too: to a dict, 1 is True.
             plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)
             if plain not in written:
@@ -90,42 +96,46 @@ class FactField(Field[Any, Any, Any, Any]):
                 texts[viewer] = text
         return texts
 
-    def values_among(self, rights: Rights, instance: Model) -> Mapping[Any, Any]:
-        """The values for all viewers of an evaluation, by the user's key.
+    def values_among(self, rights: Rights, viewer: Viewer, instance: Model) -> Mapping[Any, Any] | None:
+        """The values of an instance by the user's key, asked for all who have language, time zone, scheme and host in
+        common with a viewer.
 
         None where the function failed: it is an error of those whom it concerns, and each is asked about alone.
         """
-        together: list[Model] = []
-        if instance_key(self.function, instance) not in rights.memo:
+        alike = next((those for those in rights.alike if viewer in those), None)
+        if alike is None:
+            return None
+        known = rights.memo.setdefault(viewer.surroundings, {})
+        if instance_key(self.function, instance) not in known:
             rights.expect([instance])
             # Copies, because what the function keeps on an instance may concern one viewer.
             together = own_copies(rights.expected(type(instance)))
-        viewers = [rights.fresh(viewer) for viewer in rights.keys]
-        try:
-            return self.values(viewers, instance, together, rights.memo)
-        except DatabaseError:
-            raise
-        except BaseException:
-            rights.memo |= {instance_key(self.function, one): {} for one in together}
-            return {}
+            try:
+                self.values([rights.fresh(one) for one in alike], instance, together, known)
+            except DatabaseError:
+                raise
+            except BaseException:
+                known |= {instance_key(self.function, one): None for one in together}
+        values: Mapping[Any, Any] | None = known[instance_key(self.function, instance)]
+        return values
 
     def values(
         self, viewers: Sequence[Viewer], instance: Model, together: Sequence[Model], known: dict[Any, Any]
     ) -> Mapping[Any, Any]:
-        """The values of an instance by the user's key; those of all that is shown with it are ``known`` then."""
+        """What the function gives of an instance, by the user's key; that of all that is shown with it is ``known``
+        then."""
         key = instance_key(self.function, instance)
         if key not in known:
             instances = {one.pk: one for one in together}
             users = {viewer.user.pk for viewer in viewers}
-            found = self.function(viewers, list(instances.values()))
-            values_of = {one: dict.fromkeys(users, self.otherwise) for one in instances}
-            for user_key, own_key in found:
+            values_of: dict[Any, dict[Any, Any]] = {one: {} for one in instances}
+            for (user_key, own_key), value in self.function(viewers, list(instances.values())).items():
                 if user_key not in users or own_key not in instances:
                     raise LookupError(
                         f"The fact {self.field_name} gave a value for a pair of keys that it was not asked about. "
                         "The keys are (user, instance), as primary keys."
                     )
-                values_of[own_key][user_key] = found[user_key, own_key]
+                values_of[own_key][user_key] = value
             known |= {instance_key(self.function, one): values_of[one.pk] for one in instances.values()}
         values: Mapping[Any, Any] = known[key]
         return values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError
 from rest_framework.serializers import Serializer
 
-from ..permissions.audiences import Audience, cells_of, question
+from ..permissions.audiences import Audience, cells_of
 from ..permissions.copies import own_copy
 from ..permissions.inquiries import Place
 from ..permissions.requests import retrieval, shared_retrieval
@@ -63,9 +63,7 @@ class Representation:
         inquiry = self._inquiry
         place = inquiry.apart.get(viewer) or Place(own_copy(inquiry.instance), copy_context())
         try:
-            body = place.context.run(
-                represent, self._serializer, place.instance, inquiry.rights.fresh(viewer), inquiry.rights
-            )
+            body = place.context.run(represent, self._serializer, place.instance, inquiry.fresh(viewer), inquiry.rights)
         except DatabaseError:
             raise
         except BaseException as error:
@@ -96,9 +94,7 @@ class Representation:
             self._assemble(viewers, compartments, allowed, told)
             return
         for audience in audiences:
-            known = {
-                question(guard, inquiry.instance): audience <= allowed[name] for name, guard in self._guards.items()
-            }
+            known = {id(guard): audience <= allowed[name] for name, guard in self._guards.items()}
             self.bodies += self._share(audience, whole, known)
 
     def _leave_alone(self, viewers: Iterable[Viewer], reason: str) -> None:
@@ -108,7 +104,7 @@ class Representation:
         self,
         viewers: AbstractSet[Viewer],
         make: Callable[[Any], Made],
-        known: Mapping[tuple[Any, ...], bool] | None = None,
+        known: Mapping[int, bool] | None = None,
     ) -> Iterator[tuple[Made, AbstractSet[Viewer]]]:
         """What is made for the viewers together, or for each of the parts into which they fall."""
         personal = self._inquiry.rights.memo.setdefault("personal", {})
@@ -135,7 +131,7 @@ class Representation:
                 yield made, audience.viewers
 
     def _run(self, audience: Audience, make: Callable[[Any], Made]) -> Made:
-        instance = own_copy(self._inquiry.instance)
+        instance = audience.root = own_copy(self._inquiry.instance)
         view = shared_retrieval(audience, instance)
         return make(self._serializer(instance, context=view.get_serializer_context()))
 

@@ -855,3 +855,52 @@ def test_a_connection_stays_open_from_one_evaluation_to_the_next_unless_it_faile
     monkeypatch.setattr(connection, "is_usable", lambda: False)
     evaluate_connected([])
     assert connection.connection is None
+
+
+# Changes that follow one another
+
+
+@pytest.fixture
+def seldom(settings):
+    """A notice so soon after another waits for as long as no test does."""
+    settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_INTERVAL": 1_000}
+
+
+async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown_together(world, seldom):
+    readers = await world.watch(2)
+    await world.change()
+    await world.see(readers)
+    await world.settled()
+    [watch] = world.hub._watching.values()
+    world.evaluations.clear()
+
+    await world.change()
+    await until(lambda: watch.timer is not None)
+    timer = watch.timer
+    await world.change()
+    await world.change()
+    await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "lab.Page", "nobody's")]))
+    await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
+
+    assert world.evaluations == []
+    assert watch.timer is timer
+    timer.cancel()
+    world.hub._mark_watch(watch)  # as the timer does
+    await world.see(readers)
+    assert world.evaluations == [2]
+    assert watch.timer is None
+
+
+async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(world, seldom):
+    first, last = await world.watch(2)
+    for _ in range(2):
+        await world.change()
+    [watch] = world.hub._watching.values()
+    await until(lambda: watch.timer is not None)
+
+    world.hub.unsubscribe(first.socket, ("board.Card", "7sd8f"))
+    assert not watch.timer.cancelled()
+    world.hub.unsubscribe(last.socket, ("board.Card", "7sd8f"))
+
+    assert watch.timer.cancelled()
+    assert world.hub._watching == {}

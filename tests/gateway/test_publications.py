@@ -28,6 +28,10 @@ def test_a_publication_is_found_by_the_label_of_its_model():
     assert find("lab.unpublished") is None
 
 
+def test_a_publication_is_printed_by_its_label():
+    assert repr(find("board.Card")) == "the publication of board.Card"
+
+
 def test_without_a_permission_it_takes_the_object_permission_to_view():
     assert repr(publish(Unpublished, CardSerializer).permission) == 'has_perm("view_unpublished")'
 

@@ -288,11 +288,17 @@ class Memoizing(PerUserSerializerMixin, Plain):
     second = serializers.SerializerMethodField()
     third = serializers.SerializerMethodField()
     memory = serializers.SerializerMethodField()
+    later = serializers.SerializerMethodField(method_name="get_memory")
 
     class Meta:
         model = Page
-        fields = ["first", "second", "third", "memory"]
-        guards = {"first": has_perm("change_page"), "second": has_perm("delete_page"), "third": is_owner("owner")}
+        fields = ["first", "second", "third", "memory", "later"]
+        guards = {
+            "first": has_perm("change_page"),
+            "second": has_perm("delete_page"),
+            "third": is_owner("owner"),
+            "later": has_perm("view_page"),
+        }
 
     def keep(self, secret):
         page, request = self.instance, self.context["request"]

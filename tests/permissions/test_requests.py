@@ -103,7 +103,8 @@ def test_to_look_for_the_user_of_a_shared_request_ends_the_sharing(audience, req
     with pytest.raises(Unshared):
         LOOKS[look](request_of_all)
 
-    assert audience.personal.startswith("request.user was ")
+    otherwise = look in ("another request", "auth of another request", "a clone")  # where DRF itself sets a nobody
+    assert audience.personal.startswith(f"request.user was {'set' if otherwise else 'read'}, in ")
     assert f"in <lambda> at {__file__}:" in audience.personal or look.startswith("viewer")
 
 

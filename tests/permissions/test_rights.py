@@ -681,6 +681,17 @@ def test_a_permission_of_another_content_type_with_the_same_codename_is_none(som
     assert Rights([one]).holding({one}, "lab.special", page) == set()
 
 
+def test_a_permission_that_was_given_on_an_object_of_another_content_type_is_none(someone, viewer):
+    page, one = Page.objects.create(), viewer(someone)
+    permission, another = Permission.objects.get(codename="view_page"), ContentType.objects.get_for_model(Foreign)
+    UserObjectPermission.objects.bulk_create(
+        [UserObjectPermission(user=someone, permission=permission, content_type=another, object_pk=str(page.pk))]
+    )
+
+    assert not someone.has_perm("lab.view_page", page)
+    assert Rights([one]).holding({one}, "lab.view_page", page) == set()
+
+
 def test_objects_of_two_models_with_the_same_key_are_two(someone, viewer):
     page, foreign, one = Page.objects.create(pk=77), Foreign.objects.create(pk=77), viewer(someone)
     permission = Permission.objects.get(codename="view_foreign")

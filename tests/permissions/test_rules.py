@@ -702,6 +702,17 @@ def test_nobody_is_the_user_who_was_never_saved(demo, crowd, monkeypatch):
     assert answers_alone(is_owner("reviewer"), demo.card, crowd) == (set(), set())
 
 
+def test_an_anonymous_viewer_is_of_no_tenant_also_when_all_are_asked_together(demo, crowd):
+    Card.objects.update(public=False)  # as little as an anonymous user is of the staff
+    asked = same_tenant("public", "is_staff")
+
+    allowed, _ = answers_together(asked, demo.card, crowd)
+
+    assert allowed == answers_alone(asked, demo.card, crowd)[0]
+    assert demo.ben in {viewer.user for viewer in allowed}
+    assert not [viewer for viewer in allowed if viewer.user.is_anonymous]
+
+
 @isolate_apps("lab")
 def test_what_is_more_than_a_user_is_not_the_user_themselves(demo, viewer):
     class Employee(User):

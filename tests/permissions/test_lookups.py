@@ -1,0 +1,183 @@
+"""A lookup for many keys: the same rows as ``__in`` finds, on whatever database."""
+
+from __future__ import annotations
+
+import random
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, connections
+from django.db.models import F, IntegerField
+from django.test.utils import CaptureQueriesContext
+from lab.models import Badge, Document, Page, Slug
+
+from livegate.permissions.lookups import Among
+
+pytestmark = pytest.mark.django_db
+User = get_user_model()
+
+TEXTS = [
+    "",
+    "1",
+    "null",
+    "NULL",
+    "a,b",
+    'quoted "twice"',
+    "it's",
+    "back\\slash",
+    "%s",
+    "{}",
+    "Zürich",
+    "line\nbreak",
+    "🜁",
+]
+
+
+@pytest.fixture(params=["its own way", "the way of any other database"], autouse=True)
+def way(request, monkeypatch):
+    """Each test runs twice: the second time the lookup does not know the database."""
+    if request.param == "the way of any other database":
+        monkeypatch.setattr(connections["default"], "vendor", "other")
+
+
+def found(model, path, keys):
+    return set(model.objects.filter(Among(path, keys)).values_list("pk", flat=True))
+
+
+def expected(model, path, keys):
+    return set(model.objects.filter(**{f"{path}__in": keys}).values_list("pk", flat=True))
+
+
+@pytest.fixture
+def shelf():
+    """Some pages, documents, badges and slugs, of three owners and of none."""
+    owners = [User.objects.create(username=f"owner {number}") for number in range(3)]
+    for number in range(12):
+        owner = [*owners, None][number % 4]
+        page = Page.objects.create(owner=owner, text=str(number))
+        page.editors.set(owners[: number % 3])
+        Badge.objects.create(document=Document.objects.create(owner=owner))
+    for text in TEXTS:
+        Slug.objects.create(slug=text)
+    return owners
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        (Page, "pk"),
+        (Page, "id"),
+        (Page, "owner"),
+        (Page, "owner_id"),
+        (Page, "owner__username"),
+        (Page, "text"),
+        (Document, "pk"),
+        (Badge, "pk"),
+        (Badge, "document"),
+        (Badge, "document__owner"),
+        (Slug, "pk"),
+        (Slug, "slug"),
+    ],
+)
+def test_any_keys_find_what_in_finds(shelf, model, path):
+    dice = random.Random(path)
+    there = [key for key in model.objects.values_list(path, flat=True).distinct() if key is not None]
+    elsewhere = {int: 77_777, UUID: uuid4(), str: "nowhere"}[type(there[0])]
+
+    for size in range(len(there) + 1):
+        for keys in (dice.sample(there, size), {elsewhere, *dice.sample(there, size)}):
+            assert found(model, path, keys) == expected(model, path, keys)
+            assert bool(found(model, path, keys)) is (size > 0)
+
+
+@pytest.mark.parametrize("kind", [set, list, tuple, frozenset, dict.fromkeys, iter])
+def test_keys_come_in_any_collection(shelf, kind):
+    keys = [page.pk for page in Page.objects.all()[:3]]
+
+    assert found(Page, "pk", kind(keys)) == set(keys)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_one_key_whatever_is_in_it(shelf, text):
+    assert found(Slug, "pk", [text, "another"]) == {text}
+
+
+@pytest.mark.parametrize("model", [Page, Document, Slug])
+def test_no_keys_find_nothing(shelf, model):
+    assert found(model, "pk", []) == set()
+    assert model.objects.exclude(Among("pk", [])).count() == model.objects.count()
+
+
+def test_a_key_may_be_written_as_a_form_or_an_url_has_it(shelf):
+    page, document = Page.objects.first(), Document.objects.first()
+
+    assert found(Page, "pk", [str(page.pk), 77_777]) == {page.pk}
+    assert found(Document, "pk", [str(document.pk), uuid4()]) == {document.pk}
+    assert found(Document, "pk", [document.pk.hex]) == {document.pk}
+
+
+@pytest.mark.parametrize("keys", [[None], [None, 77_777]])
+def test_none_is_no_key(shelf, keys):
+    assert found(Page, "owner", keys) == expected(Page, "owner", keys) == set()
+    assert Page.objects.exclude(Among("pk", keys)).count() == Page.objects.exclude(pk__in=keys).count() == 12
+
+
+def test_a_relation_to_many_is_followed(shelf):
+    through = Page.editors.through
+
+    for owner in shelf:
+        pages = expected(Page, "editors", [owner.pk])
+        assert found(Page, "editors", [owner.pk]) == pages
+        assert set(through.objects.filter(Among("user", {owner.pk})).values_list("page", flat=True)) == pages
+
+
+def test_it_combines_with_other_conditions(shelf):
+    keys = [page.pk for page in Page.objects.all()[:8]]
+
+    some = Page.objects.filter(Among("pk", keys), Among("owner", [shelf[0].pk]), text__gt="0")
+
+    assert set(some) == set(Page.objects.filter(pk__in=keys, owner__in=[shelf[0].pk], text__gt="0"))
+    assert some.exists()
+    assert set(Page.objects.filter(Among("pk", keys) | Among("owner", [shelf[0].pk]))) == set(
+        Page.objects.filter(pk__in=keys) | Page.objects.filter(owner__in=[shelf[0].pk])
+    )
+
+
+def test_an_expression_may_stand_in_the_place_of_a_path(shelf):
+    assert set(Page.objects.filter(Among(F("text"), ["3", "4"])).values_list("text", flat=True)) == {"3", "4"}
+
+
+def test_keys_of_a_field_with_a_form_of_its_own_are_prepared_by_it(shelf, monkeypatch):
+    """A primary key of another library's, whose values in Python the database does not know."""
+
+    class Key:
+        def __init__(self, number):
+            self.number = number
+
+    own = IntegerField.get_prep_value
+    monkeypatch.setattr(IntegerField, "get_prep_value", lambda field, key: own(field, getattr(key, "number", key)))
+    page = Page.objects.first()
+
+    assert found(Page, "pk", [Key(page.pk), Key(77_777)]) == {page.pk}
+
+
+def test_a_thousand_keys_are_one_parameter_where_the_database_can_take_them_so(shelf):
+    keys = range(1, 1_001)
+
+    sql, parameters = Page.objects.filter(Among("pk", keys)).query.sql_with_params()
+
+    assert len(parameters) == (1_000 if connection.vendor == "other" else 1)
+    assert ("IN (SELECT value FROM json_each" in sql) is (connection.vendor == "sqlite")
+    assert ("= ANY(" in sql) is (connection.vendor == "postgresql")
+
+
+def test_the_same_query_is_made_for_no_keys_and_for_many(shelf):
+    def queries(keys):
+        with CaptureQueriesContext(connection) as asked:
+            found(Page, "pk", keys)
+        return len(asked)
+
+    # Django knows without asking that nothing is in an empty list. What costs another query must not tell it.
+    assert queries([1, 2, 3]) == 1
+    assert queries([]) == (0 if connection.vendor == "other" else 1)
