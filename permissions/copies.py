@@ -46,8 +46,8 @@ def own_copies(instances: Sequence[Model]) -> list[Model]:
                 vars(twin)[name] = duplicate(value, memo)
         for name, queryset in vars(one).get(PREFETCHED, {}).items():
             # Copied querysets have forgotten what they had fetched.
-            fetched_by_it = queryset._result_cache or ()
-            vars(twin)[PREFETCHED][name]._result_cache = [memo[id(related)] for related in fetched_by_it]
+            if queryset._result_cache is not None:
+                vars(twin)[PREFETCHED][name]._result_cache = [memo[id(related)] for related in queryset._result_cache]
     return [memo[id(instance)] for instance in instances]
 
 

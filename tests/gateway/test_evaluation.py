@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ import pytest
 from board.models import Card, Organization
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
@@ -591,6 +591,46 @@ def test_what_can_not_be_asked_of_all_together_is_asked_of_each_alone(demo, view
     pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in (demo.amira, demo.ben)]
 
     assert [bool(view) for view in evaluate(pairs).values()] == [False, True, True, True]
+
+
+def test_what_can_be_asked_neither_of_all_nor_yet_of_one_is_left_undecided(demo, viewer, republish):
+    class Broken(Question):
+        def among(self, viewers, inquiry):
+            raise ValueError
+
+        def allows(self, viewer, instance):
+            if viewer.user == demo.ben:
+                raise OperationalError
+            return True
+
+    publication = republish(Page, plain(Page, "text"), to=Broken())
+    page = Page.objects.create()
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben, demo.cleo)]
+
+    decisions = evaluate(pairs)
+
+    assert list(decisions) == [pairs[0], pairs[2]]
+    assert all(decisions.values())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_view(demo, viewer, republish):
+    @permission
+    def swallows(viewer, page):
+        if viewer.user == demo.ben:
+            with suppress(DatabaseError), connection.cursor() as cursor:
+                cursor.execute("SELECT no_such_column")
+        return True
+
+    pages = [Page.objects.create(owner=demo.amira) for _ in range(2)]
+    publication = republish(Page, shapes.NestedInPlain, to=swallows)
+    people = [demo.ben, demo.amira, demo.cleo]
+    pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in people]
+
+    decisions = evaluate(pairs)
+
+    assert decisions == {pair: decide_alone(pair) for pair in pairs}
+    assert all(decisions[pair] for pair in pairs if pair.viewer.user != demo.ben)
 
 
 # What it costs

@@ -904,3 +904,14 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
 
     assert watch.timer.cancelled()
     assert world.hub._watching == {}
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError])
+def test_what_would_end_the_hub_or_can_not_be_handed_to_it_is_an_error_like_others(monkeypatch, error):
+    def ends(pairs):
+        raise error
+
+    monkeypatch.setattr(hub_module, "evaluate", ends)
+
+    with pytest.raises(RuntimeError, match="ended from within"):
+        evaluate_connected([])

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from board.models import Card
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 from django.db.models import F
 from django.utils import timezone, translation
 from guardian.shortcuts import remove_perm
@@ -255,6 +255,38 @@ def test_what_the_database_can_not_read_is_no_failure_of_the_viewer(demo, viewer
     assert decide_alone(pair) is None  # stands for nothing, and nothing is read
     with pytest.raises(DatabaseError):
         decide_alone(read)
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_what_the_database_refuses_for_a_reason_that_passes_can_not_be_told_yet(demo, viewer, republish, error):
+    class Refused(plain(Card, "title")):
+        def to_representation(self, card):
+            raise error
+
+    pair = Pair(viewer(demo.cleo), republish(Card, Refused, to=anyone), demo.card.hashid)
+
+    with pytest.raises(Unsettled):
+        decide_alone(pair)
+
+
+@pytest.mark.parametrize(("error", "passes"), [(OperationalError, True), (ProgrammingError, False)])
+def test_what_can_not_be_told_yet_of_one_is_left_undecided_and_touches_no_other(
+    demo, viewer, republish, caplog, error, passes
+):
+    class Refused(plain(Card, "title")):
+        def to_representation(self, card):
+            if self.context["request"].user == demo.cleo:
+                raise error
+            return super().to_representation(card)
+
+    publication = republish(Card, Refused, to=anyone)
+    pairs = [Pair(viewer(user), publication, demo.card.hashid) for user in (demo.cleo, demo.amira)]
+
+    decisions = evaluate(pairs)
+
+    assert (pairs[0] in decisions) is not passes
+    assert decisions[pairs[1]]
+    assert [record.event for record in caplog.records] == ["evaluation_failed" if passes else "viewer_denied"]
 
 
 def test_it_is_made_in_the_viewers_language_and_leaves_nothing_behind(demo, viewer, republish):

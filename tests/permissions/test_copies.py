@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from array import array
+from collections import deque
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from ipaddress import ip_address
 from types import SimpleNamespace
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from board.models import Board, Card
@@ -147,6 +151,14 @@ def test_what_was_prefetched_from_what_was_prefetched_is_there_without_a_query(d
     with django_assert_num_queries(0):
         for page in (*copy.listed, *copy.edited_pages.all()):
             assert list(page.editors.all()) == [editor]
+
+
+def test_a_queryset_in_the_place_of_a_prefetched_one_that_fetched_nothing_is_not_empty(document):
+    document._prefetched_objects_cache["notes"] = document.notes.filter(text="second")
+
+    copy = own_copy(document)
+
+    assert [note.text for note in copy.notes.all()] == ["second"]
 
 
 def test_what_is_left_on_a_prefetched_instance_of_a_copy_stays_there(document):
@@ -348,6 +360,56 @@ def test_a_seal_covers_an_instance_that_can_be_called(monkeypatch):
 
     assert not seal.is_broken
     page.related.left = 1
+    assert seal.is_broken
+
+
+class Slotted:
+    __slots__ = ["value"]
+
+
+class Full:
+    def __init__(self):
+        self.inner = []
+
+
+@pytest.mark.parametrize("thing", [deque(), bytearray(), Slotted(), iter([]), array("i")], ids=repr)
+def test_where_a_seal_can_not_look_it_is_taken_for_broken(thing):
+    page = Page(pk=1)
+    page.thing = [thing]
+
+    assert Seal(page).is_broken
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        object(),
+        len,
+        Page,
+        Full(),
+        range(3),
+        timezone(timedelta(hours=1)),
+        ZoneInfo("UTC"),
+        ip_address("::1"),
+        1j,
+        print,
+    ],
+    ids=repr,
+)
+def test_what_can_not_be_changed_or_can_be_looked_into_breaks_no_seal(thing):
+    page = Page(pk=1)
+    page.thing = thing
+
+    assert not Seal(own_copy(page)).is_broken
+
+
+def test_a_seal_looks_into_objects_of_any_class():
+    page = Page(pk=1)
+    page.thing = Full()
+    seal = Seal(page)
+
+    page.thing.inner.append(1)
+
     assert seal.is_broken
 
 

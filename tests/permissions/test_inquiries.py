@@ -7,7 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 import pytest
-from board.models import Card
+from board.models import Card, Membership, Organization
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Prefetch
@@ -407,6 +407,85 @@ def test_what_is_left_in_the_place_of_a_relation_and_is_none_is_left_all_the_sam
     assert inquiry.apart.keys() == {viewers[1]}
 
 
+def test_a_deferred_field_that_is_read_for_the_first_is_read_once_for_all_others(people):
+    viewers = people(5)
+    Document.objects.create(text="text")
+    inquiry = inquire(Document.objects.defer("text", "owner").get(), viewers)
+    inquiry.each(lambda viewer, instance: None, set(viewers))
+
+    with CaptureQueriesContext(connection) as asked:
+        found = inquiry.each(lambda viewer, instance: (instance.text, instance.owner_id), set(viewers))
+
+    assert set(found.values()) == {("text", None)}
+    assert len(asked) == 4  # two fields, for the first, and for those who come after
+    assert inquiry.apart == {}
+
+
+def test_a_deferred_field_that_is_set_for_one_viewer_is_as_it_is_for_the_others(people):
+    viewers = people(3)
+    Document.objects.create(text="text")
+    inquiry = inquire(Document.objects.defer("text").get(), viewers)
+
+    def sets(viewer, instance):
+        if viewer == viewers[1]:
+            instance.text = "left"
+        return instance.text
+
+    assert inquiry.each(sets, set(viewers)) == dict(zip(viewers, ["text", "left", "text"], strict=True))
+    assert inquiry.apart.keys() == {viewers[1]}
+
+
+# What is left on the user
+
+
+def test_what_is_left_on_a_user_in_one_language_does_not_reach_the_other(document, people):
+    [one] = people(1)
+    both = {one, replace(one, language="de")}
+    inquiry = inquire(document, both)
+
+    def leaves(viewer, instance):
+        viewer.user.word = getattr(viewer.user, "word", None) or translation.gettext("Yes")
+        return viewer.user.word
+
+    for _ in range(2):
+        assert inquiry.each(leaves, both) == {viewer: {"de": "Ja"}.get(viewer.language, "Yes") for viewer in both}
+    assert inquire(document, [one]).each(lambda viewer, instance: hasattr(viewer.user, "word"), {one}) == {one: False}
+
+
+def test_what_is_left_on_a_user_is_found_by_the_next_that_is_asked_about_the_instance_only(document, people):
+    [one] = people(1)
+    rights = Rights([one])
+    inquiry, other = Inquiry(rights, document), Inquiry(rights, document)
+
+    def leaves(viewer, instance):
+        viewer.user.count = getattr(viewer.user, "count", 0) + 1
+        return viewer.user.count
+
+    assert [inquiry.each(leaves, {one})[one] for _ in range(2)] == [1, 2]
+    assert other.each(leaves, {one})[one] == 1
+
+
+def test_what_is_left_on_what_was_fetched_with_a_user_reaches_no_other(document, people):
+    viewers = people(3)
+    firm = Organization.objects.create(name="firm")
+    for viewer in viewers:
+        Membership.objects.create(user=viewer.user, organization=firm)
+    rights = Rights(viewers)
+    rights.prefetch_of_users(["memberships__organization"])
+    inquiry = Inquiry(rights, document)
+
+    @permission
+    def remembers(viewer, instance):
+        organization = viewer.user.memberships.all()[0].organization
+        if not hasattr(organization, "_is_head"):
+            organization._is_head = viewer == viewers[0]
+        return organization._is_head
+
+    with CaptureQueriesContext(connection) as asked:
+        assert remembers.among(set(viewers), inquiry) == {viewers[0]}
+    assert len(asked) == 0
+
+
 # Errors
 
 
@@ -469,6 +548,18 @@ def test_a_time_zone_that_does_not_exist_denies_its_viewers_and_touches_no_other
     assert allowed == {viewers[0], viewers[2]}
     assert inquiry.denied.keys() == {nowhere}
     assert timezone.get_current_timezone_name() == "UTC"
+
+
+def test_an_error_of_the_database_outside_of_what_is_asked_is_raised_through_too(document, people, monkeypatch):
+    [one] = people(1)
+
+    def locale(viewer):
+        raise DatabaseError
+
+    monkeypatch.setattr(type(one), "locale", locale)
+
+    with pytest.raises(DatabaseError):
+        inquire(document, [one]).each(lambda viewer, instance: True, {one})
 
 
 # Who asks, and where

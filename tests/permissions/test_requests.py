@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy, deepcopy
+from pickle import dumps
 
 import pytest
 from board.models import Card
@@ -146,6 +148,14 @@ def test_to_say_who_the_user_is_ends_the_sharing_too(audience, request_of_all, w
     audience.personal = ""
     assert swallow(lambda request: setattr(request, "user", User(pk=7)), which(request_of_all)) == "swallowed"
     assert audience.personal
+
+
+@pytest.mark.parametrize("copied", [copy, deepcopy, dumps])
+def test_a_shared_request_can_not_be_copied_and_its_user_be_asked_of_the_copy(audience, request_of_all, copied):
+    with pytest.raises(Unshared):
+        copied(request_of_all._request)
+
+    assert audience.personal.startswith("request was copied, in ")
 
 
 @pytest.mark.parametrize("error", [Exception, AttributeError, TypeError])

@@ -645,6 +645,27 @@ def test_only_those_are_asked_for_whom_it_still_matters(demo, crowd):
     assert len(seen) == len(set(seen))
 
 
+def test_what_a_built_in_tells_for_all_is_not_what_one_made_of_it_answers(demo, crowd):
+    class Careful(type(anyone & anyone)):
+        def allows(self, viewer, instance):
+            return super().allows(viewer, instance) and viewer.user != demo.ben
+
+    class CarefulRule(Rule):
+        def allows(self, viewer, instance):
+            return super().allows(viewer, instance) and viewer.user != demo.ben
+
+    class Told(Careful):
+        def among(self, viewers, inquiry):
+            return super().among(viewers, inquiry) & inquiry.rights.known
+
+    ben = {viewer for viewer in crowd if viewer.user == demo.ben}
+    rule = CarefulRule("rule", anyone.answer, together=anyone.together)
+    assert Careful(anyone, anyone).asks_for is None
+    for asked in (Careful(anyone, anyone), rule):
+        assert answers_together(asked, demo.card, crowd) == (crowd - ben, set())
+    assert answers_together(Told(anyone, anyone), demo.card, crowd)[0] == Rights(crowd).known - ben
+
+
 def test_an_error_about_all_together_is_an_error_of_those_whom_it_concerns(demo, crowd):
     asked = []
 

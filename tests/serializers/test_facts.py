@@ -183,6 +183,17 @@ def test_where_each_is_shown_alone_no_viewer_costs_a_query(demo, pages, seen):
     assert shapes.calls == {"edits": 1}
 
 
+def test_where_the_serializer_says_that_somebody_else_looks_it_is_asked_about_that_one(demo, pages, seen):
+    class AsBen(shapes.WithoutVariety):
+        def to_representation(self, page):
+            self.context["request"].user = demo.ben
+            return super().to_representation(page)
+
+    [shown] = seen(AsBen, pages[:1], demo.cleo, demo.nobody)
+
+    assert [view["edits"] for view in shown] == [True, True]
+
+
 def test_a_guarded_fact_is_shown_to_those_whom_the_guard_allows(demo, pages, seen):
     serializer = showing(lambda viewers, pages: {}, default="secret", fact=is_owner("owner"))
 
