@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.generics import GenericAPIView
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from .audiences import Audience
     from .rights import Rights
     from .viewers import Viewer
+
+
+# The rights of all viewers of the evaluation that a request is made for; beside it, because who has it looks into it.
+_rights: WeakKeyDictionary[HttpRequest, Rights] = WeakKeyDictionary()
 
 
 class SharedHttpRequest(ASGIRequest):
@@ -37,6 +42,14 @@ class SharedHttpRequest(ASGIRequest):
 class SharedRequest(Request):
     """The same, as DRF has it: ``user`` and ``auth`` are looked up by authenticating."""
 
+    @property
+    def authenticators(self) -> Any:
+        self._request.audience.reach("request.authenticators was read")
+
+    @authenticators.setter
+    def authenticators(self, authenticators: Any) -> None:
+        """There are none."""
+
     def _authenticate(self) -> None:
         self._request.audience.reach("request.user was read")
 
@@ -51,7 +64,8 @@ def retrieval(viewer: Viewer, instance: Model, rights: Rights | None = None) -> 
     # DRF's own way to say who is asking (rest_framework.test uses it); assigning Request.user would be undone
     # by the first look at Request.auth.
     request._force_auth_user = viewer.user  # type: ignore[attr-defined]
-    request.rights = rights  # type: ignore[attr-defined]
+    if rights is not None:
+        _rights[request] = rights
     return answering(request, Request, instance)
 
 
@@ -59,7 +73,8 @@ def shared_retrieval(audience: Audience, instance: Model) -> GenericAPIView[Mode
     """The same for all viewers of an audience, who have language, time zone, scheme and host in common. To look in it
     for the user ends the sharing."""
     request = next(iter(audience.viewers)).bare_request(SharedHttpRequest)
-    request.audience, request.rights = audience, audience.rights  # type: ignore[attr-defined]
+    request.audience = audience  # type: ignore[attr-defined]
+    _rights[request] = audience.rights
     return answering(request, SharedRequest, instance)
 
 
@@ -80,6 +95,6 @@ def audience_of(request: Any) -> Audience | None:
 
 
 def rights_of(request: Any) -> Rights | None:
-    """The rights of all viewers of the evaluation that a request is made for; None outside of one."""
-    rights: Rights | None = getattr(getattr(request, "_request", request), "rights", None)
-    return rights
+    """The rights of all viewers of the evaluation that a request is made for; None outside of one, and without one."""
+    http_request = getattr(request, "_request", request)
+    return None if http_request is None else _rights.get(http_request)

@@ -613,8 +613,11 @@ def test_what_can_be_asked_neither_of_all_nor_yet_of_one_is_left_undecided(demo,
     assert all(decisions.values())
 
 
+@pytest.mark.parametrize("serializer", [shapes.Plain, shapes.NestedInPlain])  # which reads no more, and which does
 @pytest.mark.django_db(transaction=True)
-def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_view(demo, viewer, republish):
+def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_view(
+    demo, viewer, republish, serializer
+):
     @permission
     def swallows(viewer, page):
         if viewer.user == demo.ben:
@@ -623,7 +626,7 @@ def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_
         return True
 
     pages = [Page.objects.create(owner=demo.amira) for _ in range(2)]
-    publication = republish(Page, shapes.NestedInPlain, to=swallows)
+    publication = republish(Page, serializer, to=swallows)
     people = [demo.ben, demo.amira, demo.cleo]
     pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in people]
 

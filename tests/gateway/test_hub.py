@@ -205,10 +205,13 @@ async def test_more_than_fits_a_batch_is_evaluated_in_several(demo, connect, gat
     settings.LIVEGATE = {**settings.LIVEGATE, "BATCH_SIZE": 2}
     pages = await sync_to_async(Page.objects.bulk_create)([Page() for _ in range(5)])
     first, second = await connect(demo.admin), await connect(demo.admin)
+    gate.open.clear()
 
     for page in pages:
         await first.send({"model": "lab.Page", "id": page.hashid, "request_id": page.pk})
         await second.send({"model": "lab.Page", "id": page.hashid, "request_id": page.pk})
+    await until(lambda: [len(socket.subscriptions) for socket in the_hub().sockets] == [5, 5])
+    gate.open.set()
     for client in (first, second):
         answered = {(await client.receive())["meta"]["request_id"] for _ in pages}
         assert answered == {page.pk for page in pages}
