@@ -219,12 +219,12 @@ def views(
 
 def grouped(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
-) -> Iterator[tuple[type[Any], AbstractSet[Viewer]]]:
+) -> Iterator[tuple[Any, AbstractSet[Viewer]]]:
     """The viewers, divided by the serializer that is chosen for them, and by what else shapes all that they see."""
+    choices: dict[Any, Any] = {}
     if is_serializer(publication.serializer):
-        choices = {publication.serializer: viewers}
+        choices[publication.serializer] = viewers
     else:
-        choices = {}
         for viewer, serializer in inquiry.each(publication.serializer_for, viewers).items():
             choices.setdefault(serializer, set()).add(viewer)
     for serializer, chosen in choices.items():
@@ -234,7 +234,7 @@ def grouped(
 
 
 @lru_cache(maxsize=1_000)  # so that it is said once
-def tell_personal(serializer: type[Any], reason: str) -> None:
+def tell_personal(serializer: Any, reason: str) -> None:
     tell(
         "serializer_personal",
         f"What {serializer.__qualname__} makes is made for a viewer alone: {reason}.",

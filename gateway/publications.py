@@ -64,7 +64,8 @@ class Publication:
 
     @property
     def _permissions(self) -> list[Permission]:
-        guards = guards_of(self.serializer) if is_serializer(self.serializer) else {}
+        serializer: Any = self.serializer
+        guards = guards_of(serializer) if is_serializer(serializer) else {}
         return [self.permission, *guards.values()]
 
     def serializer_for(self, viewer: Viewer, instance: Model) -> SerializerClass:

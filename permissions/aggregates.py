@@ -30,9 +30,7 @@ class Collected(Aggregate):
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
         return self.as_sql(compiler, connection, function="ARRAY_AGG", **context)
 
-    def convert_value(  # type: ignore[override]
-        self, value: str | list[Any], expression: Any, connection: BaseDatabaseWrapper
-    ) -> list[Any]:
+    def convert_value(self, value: str | list[Any], expression: Any, connection: BaseDatabaseWrapper) -> list[Any]:
         keys = json.loads(value) if isinstance(value, str) else value
         if all(type(key) is int for key in keys):
             return keys

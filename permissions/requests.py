@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from django.core.handlers.asgi import ASGIRequest
@@ -43,15 +43,19 @@ class SharedRequest(Request):
     """The same, as DRF has it: ``user`` and ``auth`` are looked up by authenticating."""
 
     @property
+    def http_request(self) -> SharedHttpRequest:
+        return cast("SharedHttpRequest", self._request)
+
+    @property
     def authenticators(self) -> Any:
-        self._request.audience.reach("request.authenticators was read")
+        self.http_request.audience.reach("request.authenticators was read")
 
     @authenticators.setter
     def authenticators(self, authenticators: Any) -> None:
         """There are none."""
 
     def _authenticate(self) -> None:
-        self._request.audience.reach("request.user was read")
+        self.http_request.audience.reach("request.user was read")
 
 
 def retrieval(viewer: Viewer, instance: Model, rights: Rights | None = None) -> GenericAPIView[Model]:

@@ -94,7 +94,7 @@ class Rights:
         Its ``has_perm`` answers from what was read, and asks the database nothing.
         """
         bare = self._bare(viewer)
-        user = own_copy(bare.user) if isinstance(bare.user, Model) else AnonymousUser()
+        user: Any = own_copy(bare.user) if isinstance(bare.user, Model) else AnonymousUser()
         # A user model that answers for itself is asked itself.
         if getattr(type(user), "has_perm", None) in (PermissionsMixin.has_perm, AnonymousUser.has_perm):
             user.has_perm = partial(self.has_perm, user)

@@ -69,9 +69,10 @@ class FactField(Field[Any, Any, Any, Any]):
         values = None if rights is None else self.values_among(rights, viewer, instance)
         if values is None:
             listing = getattr(self.parent, "parent", None)
-            in_list = isinstance(listing, FactListSerializer)
-            together, known = (listing.showing, listing.known) if in_list else ([instance], {})
-            values = self.values([viewer], instance, together, known)
+            if isinstance(listing, FactListSerializer):
+                values = self.values([viewer], instance, listing.showing, listing.known)
+            else:
+                values = self.values([viewer], instance, [instance], {})
         return self.value_of(viewer.user.pk, values)
 
     def value_of(self, key: Any, values: Mapping[Any, Any] | None) -> Any:
@@ -84,7 +85,9 @@ class FactField(Field[Any, Any, Any, Any]):
         values = self.values_among(rights, next(iter(viewers)), instance) if viewers else None
         written: dict[Any, bytes | None] = {}
         texts: dict[Viewer, bytes] = {}
-        for viewer in viewers if values is not None else ():
+        if values is None:
+            return texts
+        for viewer in viewers:
             value = values.get(rights.keys[viewer], self.otherwise)
             # By its type too: to a dict, 1 is True.
             plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)

@@ -65,8 +65,10 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
     def related_model(self) -> type[Model]:
         """The model at the other end; a read-only field, which has no queryset, asks the serializer's model. What
         ``get_queryset`` would make of it for one user is not asked for."""
-        if self.queryset is not None:
-            return self.queryset.model  # type: ignore[no-any-return]
+        queryset: Any = getattr(self, "queryset", None)  # the stubs take it for a descriptor
+        if queryset is not None:
+            model: type[Model] = queryset.model
+            return model
         field: Any = self.parent if isinstance(self.parent, serializers.ManyRelatedField) else self
         found: type[Model] = field.parent.Meta.model._meta.get_field(field.source).related_model
         return found

@@ -175,9 +175,9 @@ class Representation:
         for viewer, numbers_held in held.items():
             if viewer not in self.alone:
                 audiences.setdefault(tuple(numbers_held), set()).add(viewer)
-        for numbers_held, audience in audiences.items():
+        for shape, audience in audiences.items():
             members: dict[str, bytes] = {}
-            for number in numbers_held:
+            for number in shape:
                 members.update(pieces[number])
             self.bodies.append((object_of(members[name] for name in order if name in members), audience))
 
