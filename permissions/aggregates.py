@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Aggregate, TextField
+from django.db.models import Aggregate, IntegerField, TextField
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,8 +31,9 @@ class Collected(Aggregate):
         return self.as_sql(compiler, connection, function="ARRAY_AGG", **context)
 
     def convert_value(self, value: str | list[Any], expression: Any, connection: BaseDatabaseWrapper) -> list[Any]:
-        keys = json.loads(value) if isinstance(value, str) else value
-        if all(type(key) is int for key in keys):
-            return keys
+        keys: list[Any] = json.loads(value) if isinstance(value, str) else value
         [path] = self.get_source_expressions()[:1]
-        return [path.output_field.to_python(key) for key in keys]
+        field = getattr(path.output_field, "target_field", path.output_field)
+        if type(field).to_python is IntegerField.to_python and all(type(key) is int for key in keys):
+            return keys
+        return [field.to_python(key) for key in keys]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from decimal import getcontext
 from functools import cached_property
 from inspect import getattr_static
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.core.cache import caches
 from django.core.exceptions import FieldError
 from django.db import DatabaseError
 from django.db.models import Model, prefetch_related_objects
@@ -66,6 +68,7 @@ class Inquiry:
 
     def each(self, function: Callable[[Viewer, Model], Answer], viewers: AbstractSet[Viewer]) -> dict[Viewer, Answer]:
         """What a function of the application answers, called for each viewer, in their language and time zone."""
+        getcontext(), caches.all()  # what is made where it is first looked for is made before anybody looks
         answers: dict[Viewer, Answer] = {}
         by_locale: dict[tuple[str, str], list[Viewer]] = {}
         for viewer in viewers:
@@ -107,7 +110,7 @@ class Inquiry:
                 self._working = None
         if is_broken and self._fetch_what_was_fetched(place.instance):
             return self._call(function, viewer)
-        if is_broken or place.context != before:
+        if is_broken or not is_same(place.context, before):
             what = "left something on the instance" if is_broken else "set a context variable"
             self.apart[viewer] = replace(place, reason=f"{name_of(function)} {what}")
         return answer
@@ -115,23 +118,33 @@ class Inquiry:
     def _fetch_what_was_fetched(self, instance: Model) -> bool:
         """What had to be read for one, and does not depend on who asks, is read for all: relations, fields that were
         deferred, cached properties. Nobody has left it behind then."""
-        before = known_of(self.instance)
-        missing = known_of(instance) - before
+        one_locale = len(self.rights.alike) == 1  # else what is worked out for one may be in another's language
+        before = known_of(self.instance, one_locale)
+        missing = known_of(instance, one_locale) - before
         with suppress(AttributeError, ValueError, FieldError):  # what is no relation can't be fetched for all
             prefetch_related_objects([self.instance], *sorted(paths_held([instance]) - paths_held([self.instance])))
         for name in missing:
             getattr(self.instance, name, None)
-        return bool(missing & known_of(self.instance))
+        return bool(missing & known_of(self.instance, one_locale))
 
 
-def known_of(instance: Model) -> set[str]:
+def known_of(instance: Model, with_properties: bool) -> set[str]:
     """The names of what was read that is read when somebody first asks for it."""
-    lazily = {name for name in vars(instance) if is_lazy(type(instance), name)}
+    kinds = (DeferredAttribute, cached_property, django_cached_property) if with_properties else (DeferredAttribute,)
+    lazily = {name for name in vars(instance) if isinstance(getattr_static(type(instance), name, None), kinds)}
     return lazily | paths_held([instance])
 
 
-def is_lazy(model: type[Model], name: str) -> bool:
-    return isinstance(getattr_static(model, name, None), DeferredAttribute | cached_property | django_cached_property)
+def is_same(context: Context, before: Context) -> bool:
+    """Whether no context variable has another value. asgiref, in which Django keeps its own, makes a new storage each
+    time, also where it then holds the same."""
+    return context == before or {variable: held(value) for variable, value in context.items()} == {
+        variable: held(value) for variable, value in before.items()
+    }
+
+
+def held(value: Any) -> Any:
+    return value.data if type(value).__module__ == "asgiref.local" else value
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -620,20 +620,20 @@ def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_
 ):
     @permission
     def swallows(viewer, page):
-        if viewer.user == demo.ben:
-            with suppress(DatabaseError), connection.cursor() as cursor:
-                cursor.execute("SELECT no_such_column")
-        return True
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column" if viewer.user == demo.ben else "SELECT 1")
+            return True
+        return False
 
-    pages = [Page.objects.create(owner=demo.amira) for _ in range(2)]
+    pages = [Page.objects.create(owner=demo.amira) for _ in range(4)]
     publication = republish(Page, serializer, to=swallows)
-    people = [demo.ben, demo.amira, demo.cleo]
+    people = [demo.ben, demo.amira, demo.cleo, demo.dev, demo.admin, demo.nobody]
     pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in people]
 
     decisions = evaluate(pairs)
 
     assert decisions == {pair: decide_alone(pair) for pair in pairs}
-    assert all(decisions[pair] for pair in pairs if pair.viewer.user != demo.ben)
+    assert [bool(decisions[pair]) for pair in pairs] == [False, True, True, True, True, True] * len(pages)
 
 
 # What it costs

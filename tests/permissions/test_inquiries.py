@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import replace
+from decimal import Decimal
+from functools import cached_property
 from operator import attrgetter
 
 import pytest
 from board.models import Card, Membership, Organization
 from django.contrib.auth import get_user_model
+from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Prefetch
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
-from lab.models import Badge, Document, Note
+from django.utils.translation import gettext
+from lab.models import Badge, Document, Note, Page
 from rest_framework.permissions import BasePermission
 
 from livegate.permissions import Permission, drf, permission
@@ -630,3 +634,39 @@ def test_any_answer_is_given_and_only_a_yes_allows(document, people):
 
     assert inquiry.each(lambda viewer, instance: answers[viewer], set(viewers)) == answers
     assert inquiry.one_by_one(lambda viewer, instance: answers[viewer] is True, set(viewers)) == {viewers[0]}
+
+
+# What is only looked at
+
+
+def override(viewer, instance):
+    with translation.override("de"):
+        return True
+
+
+@pytest.mark.parametrize(
+    "looks", [lambda viewer, page: Decimal(1) * 2 > 1, lambda viewer, page: not cache.get("x"), override]
+)
+def test_in_a_context_in_which_nothing_was_set_a_look_sets_nobody_apart(people, looks):
+    viewers = set(people(3))
+    inquiry = Inquiry(Rights(viewers), Page.objects.create())
+
+    Context().run(inquiry.one_by_one, looks, viewers)
+
+    assert inquiry.apart == {}
+
+
+@pytest.mark.parametrize(("languages", "apart"), [(["en", "en"], 0), (["en", "de"], 2)])
+def test_what_is_worked_out_for_one_is_there_for_others_of_the_same_language_only(
+    people, languages, apart, monkeypatch
+):
+    label = cached_property(lambda page: gettext("Yes"))
+    label.__set_name__(Page, "label")
+    monkeypatch.setattr(Page, "label", label, raising=False)
+    viewers = [replace(one, language=language) for one, language in zip(people(2), languages, strict=True)]
+    inquiry = Inquiry(Rights(viewers), Page.objects.create())
+
+    found = inquiry.each(lambda viewer, page: page.label, set(viewers))
+
+    assert [found[viewer] for viewer in viewers] == [{"en": "Yes", "de": "Ja"}[language] for language in languages]
+    assert len(inquiry.apart) == apart
