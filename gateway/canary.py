@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import random
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 
 from ..serializers.settings import setting
 from .logs import report
@@ -45,7 +45,7 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
         try:
             alone = look_alone(pair)
         except Failed as failure:
-            if isinstance(failure.__cause__, DatabaseError):
+            if isinstance(failure.__cause__, DatabaseFailure):
                 raise failure.__cause__ from None  # says nothing about what was made
             alone = None
         if alone != decisions[pair]:

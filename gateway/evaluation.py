@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, router
+from django.db import Error as DatabaseFailure
+from django.db import router
 from django.db.models import prefetch_related_objects
 
 from ..permissions.inquiries import Inquiry
@@ -92,7 +93,7 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
             return {pair: decision for pair, decision in decisions.items() if decision == again[pair]}
         try:
             sing(decisions)
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             raise Interrupted from error
     return decisions
 
@@ -102,7 +103,7 @@ def look(pairs: list[Pair], wanted: Wanted) -> dict[Pair, Decision]:
     rights = renew(pairs, wanted)
     try:
         return show(pairs, instances, rights)
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         raise Interrupted from error
 
 
@@ -185,7 +186,7 @@ def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rig
                 for viewer in viewers:
                     for pair in pairs_of[viewer]:
                         decisions[pair] = view
-        except DatabaseError:
+        except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together
             inquiry.denied.clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.cache import caches
 from django.core.exceptions import FieldError
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.db.models import Model, prefetch_related_objects
 from django.db.models.query_utils import DeferredAttribute
 from django.utils.functional import cached_property as django_cached_property
@@ -77,7 +77,7 @@ class Inquiry:
             try:
                 with alike[0].locale():
                     self._call_each(function, alike, answers)
-            except DatabaseError:
+            except DatabaseFailure:
                 raise
             except Exception as error:  # of those who have no such language or time zone
                 self.denied |= dict.fromkeys(alike, error)
@@ -89,7 +89,7 @@ class Inquiry:
         for viewer in viewers:
             try:
                 answers[viewer] = self._call(function, viewer)
-            except DatabaseError:
+            except DatabaseFailure:
                 raise
             except BaseException as error:
                 self.denied[viewer] = error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.db.models import ForeignKey, Model
 from django.db.models.manager import BaseManager
 
@@ -189,7 +189,7 @@ class Rule(Permission):
         if self.together is not None:
             try:
                 allowed = self.together(viewers, inquiry.instance, inquiry.rights)
-            except DatabaseError:
+            except DatabaseFailure:
                 raise
             except Exception:
                 allowed = None  # an error of those whom it concerns, not of all

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.db.models import Model
 from django.db.models.manager import BaseManager
 from rest_framework.serializers import Field, ListSerializer
@@ -115,7 +115,7 @@ class FactField(Field[Any, Any, Any, Any]):
             together = own_copies(rights.expected(type(instance)))
             try:
                 self.values([rights.fresh(one) for one in alike], instance, together, known)
-            except DatabaseError:
+            except DatabaseFailure:
                 raise
             except BaseException:
                 known |= {instance_key(self.function, one): None for one in together}

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from rest_framework.serializers import Serializer
 
 from ..permissions.audiences import Audience, cells_of
@@ -64,7 +64,7 @@ class Representation:
         place = inquiry.apart.get(viewer) or Place(own_copy(inquiry.instance), copy_context())
         try:
             body = place.context.run(represent, self._serializer, place.instance, inquiry.fresh(viewer), inquiry.rights)
-        except DatabaseError:
+        except DatabaseFailure:
             raise
         except BaseException as error:
             inquiry.denied[viewer] = error
@@ -117,7 +117,7 @@ class Representation:
             failure = ""
             try:
                 made = copy_context().run(self._run, audience, make)
-            except DatabaseError:
+            except DatabaseFailure:
                 raise
             except BaseException as error:
                 failure = f"{type(error).__name__} was raised"

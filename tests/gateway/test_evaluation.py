@@ -12,7 +12,7 @@ import pytest
 from board.models import Card, Organization
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
@@ -634,6 +634,19 @@ def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_
 
     assert decisions == {pair: decide_alone(pair) for pair in pairs}
     assert [bool(decisions[pair]) for pair in pairs] == [False, True, True, True, True, True] * len(pages)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_fails_says_nothing_about_what_a_viewer_may_see(demo, viewer, republish, caplog):
+    class Fails(plain(Card, "title")):
+        def to_representation(self, instance):
+            raise InterfaceError
+
+    publication = republish(Card, Fails, to=anyone)
+    pairs = [Pair(viewer(user), publication, demo.card.hashid) for user in (demo.amira, demo.ben)]
+
+    assert evaluate(pairs) == {}
+    assert [record.event for record in caplog.records] == ["evaluation_failed"] * 2
 
 
 # What it costs
