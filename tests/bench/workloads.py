@@ -19,7 +19,6 @@ Figures = dict[str, dict[str, float]]
 
 AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
 SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
-REST = 0.2  # seconds before an event: nobody is to put it together with the one before
 LINGER = 0.05  # seconds to wait for messages that should not come
 EVENT_PATIENCE = 120  # seconds within which everybody must have been served
 
@@ -67,7 +66,6 @@ def measure_events(arena: Arena, sizes: Sizes, sockets: int) -> dict[str, float]
     started = time.monotonic()
     events: list[dict[str, float]] = []
     while len(events) < sizes.events and (not events or time.monotonic() < started + sizes.seconds_per_size):
-        time.sleep(REST)
         before = arena.counters()
         served = serve_all(arena)
         after = arena.counters()

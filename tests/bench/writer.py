@@ -24,17 +24,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Seconds between two saves of one card, but in a burst.
+REST = 0.2
+
+
 class Writer:
     """Its public methods are the commands; what they return is the reply. Cards are numbered from 0."""
 
     def __init__(self, save: Callable[[int], tuple[float, int]], save_often: Callable[..., Any]) -> None:
         self.save_one = save
         self.save_often = save_often
+        self.saved_at: dict[int, float] = {}
 
     def save(self, card: int) -> dict[str, Any]:
         """Save a card: when it was committed, and the version that it has now."""
-        committed, version = self.save_one(card)
+        committed, version = self.save_rested(card)
         return {"committed": committed, "version": version}
+
+    def save_rested(self, card: int) -> tuple[float, int]:
+        """Save a card that was not saved for a while, so that nobody puts the two changes together."""
+        time.sleep(max(0.0, self.saved_at.get(card, 0.0) + REST - time.monotonic()))
+        saved = self.save_one(card)
+        self.saved_at[card] = time.monotonic()
+        return saved
 
     def burst(self, card: int, times: int, together: bool) -> dict[str, Any]:
         """Save a card so many times, one right after the other, each in a commit of its own or all in one. Tells the
@@ -52,7 +64,7 @@ class Writer:
         for number in range(int(rate * seconds)):
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
             card = cards[number % len(cards)]
-            saved.append((card, *self.save_one(card)))
+            saved.append((card, *self.save_rested(card)))
         self.await_done(done, {(card, version) for card, _, version in saved})
         return {"saved": saved}
 
@@ -67,7 +79,7 @@ class Writer:
             while len(under_way) < window:
                 card = cards[number % len(cards)]
                 number += 1
-                committed, version = self.save_one(card)
+                committed, version = self.save_rested(card)
                 saved.append((card, committed, version))
                 under_way.add((card, version))
             under_way -= read_done(done, 10)
