@@ -67,8 +67,10 @@ def sample(decisions: Mapping[Pair, Decision]) -> list[Pair]:
         return []
     chosen = {pair for pair in decisions if random() < share}  # noqa: S311
     for publication in {pair.publication for pair in decisions}:
+        if is_among(publication.serializer, _heard):
+            continue
         shown = [pair for pair, view in decisions.items() if view and pair.publication is publication]
-        if len(shown) > 1 and not is_among(publication.serializer, _heard):
+        if len(shown) > 1:
             _heard.append(publication.serializer)
             chosen |= {shown[0], shown[-1]}
     return list(chosen)

@@ -82,15 +82,15 @@ def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     wanted = keys_of(pairs)
-    databases = [publication.queryset.db for publication in wanted]
-    with snapshot([*databases, router.db_for_read(get_user_model())]) as is_consistent:
+    databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
+    with snapshot(databases) as is_consistent:
         decisions = look(pairs, wanted)
+        # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
+        again = decisions if is_consistent else look(pairs, wanted)
         if is_spoiled(databases):
             raise Interrupted
         if not is_consistent:
-            # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
-            again = look(pairs, wanted)
-            return {pair: decision for pair, decision in decisions.items() if decision == again[pair]}
+            return {pair: view for pair, view in decisions.items() if pair in again and view == again[pair]}
         try:
             sing(decisions)
         except DatabaseFailure as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ ATOMS = frozenset(
     | {date, datetime, time, timedelta, timezone, ZoneInfo}
     | {IPv4Address, IPv6Address, IPv4Interface, IPv6Interface}
 )
+# What is looked into by its elements.
+CONTAINERS = (dict, list, set, tuple, frozenset)
 PREFETCHED = "_prefetched_objects_cache"
 
 
@@ -127,13 +130,14 @@ class Seal:
                 pending += one
             elif isinstance(one, tuple | frozenset):
                 pending += one
-            elif isinstance(one, QuerySet):
+            if isinstance(one, QuerySet):
                 one.query  # noqa: B018  # whoever reads it first adds a filter that Django had put off
                 self._dicts.append((vars(one), vars(one).copy()))
                 pending.append(one._result_cache)
             elif hasattr(one, "__dict__"):
                 pending.append(vars(one))
-            elif not callable(one) and not isinstance(one, tuple(ATOMS)):
+                self._is_blind |= has_slots(type(one))
+            elif not callable(one) and not isinstance(one, (*ATOMS, *CONTAINERS)):
                 self._is_blind = True
 
     @property
@@ -146,3 +150,9 @@ class Seal:
             )
             and all(set(map(id, now)) == set(map(id, then)) for now, then in self._sets)
         )
+
+
+@cache
+def has_slots(kind: Any) -> bool:
+    """Whether instances of a class keep something elsewhere than in their ``__dict__``."""
+    return any(set(vars(one).get("__slots__", ())) - {"__dict__", "__weakref__"} for one in kind.__mro__)

@@ -69,6 +69,7 @@ class Inquiry:
     def each(self, function: Callable[[Viewer, Model], Answer], viewers: AbstractSet[Viewer]) -> dict[Viewer, Answer]:
         """What a function of the application answers, called for each viewer, in their language and time zone."""
         getcontext(), caches.all()  # what is made where it is first looked for is made before anybody looks
+        self._working_copy()  # one that can't be made is no error of any viewer's
         answers: dict[Viewer, Answer] = {}
         by_locale: dict[tuple[str, str], list[Viewer]] = {}
         for viewer in viewers:
@@ -98,10 +99,7 @@ class Inquiry:
         if viewer in self.apart:
             place = self.apart[viewer]
             return place.context.run(function, self.fresh(viewer), place.instance)
-        if self._working is None:
-            self._working = own_copy(self.instance)
-            self._seal = Seal(self._working)
-        before, place = copy_context(), Place(self._working, copy_context())
+        before, place = copy_context(), Place(self._working_copy(), copy_context())
         try:
             answer = place.context.run(function, self.fresh(viewer), place.instance)
         finally:
@@ -114,6 +112,12 @@ class Inquiry:
             what = "left something on the instance" if is_broken else "set a context variable"
             self.apart[viewer] = replace(place, reason=f"{name_of(function)} {what}")
         return answer
+
+    def _working_copy(self) -> Model:
+        if self._working is None:
+            self._working = own_copy(self.instance)
+            self._seal = Seal(self._working)
+        return self._working
 
     def _fetch_what_was_fetched(self, instance: Model) -> bool:
         """What had to be read for one, and does not depend on who asks, is read for all: relations, fields that were
@@ -136,15 +140,17 @@ def known_of(instance: Model, with_properties: bool) -> set[str]:
 
 
 def is_same(context: Context, before: Context) -> bool:
-    """Whether no context variable has another value. asgiref, in which Django keeps its own, makes a new storage each
-    time, also where it then holds the same."""
-    return context == before or {variable: held(value) for variable, value in context.items()} == {
-        variable: held(value) for variable, value in before.items()
-    }
+    """Whether no context variable has another value; by identity, as a Seal looks."""
+    return len(context) == len(before) and all(
+        variable in before and is_held(value, before[variable]) for variable, value in context.items()
+    )
 
 
-def held(value: Any) -> Any:
-    return value.data if type(value).__module__ == "asgiref.local" else value
+def is_held(now: Any, then: Any) -> bool:
+    """asgiref, in which Django keeps its own, makes a new storage each time, also where it then holds the same."""
+    if now is then or type(now) is not type(then) or type(now).__module__ != "asgiref.local":
+        return now is then
+    return now.data.keys() == then.data.keys() and all(value is then.data[name] for name, value in now.data.items())
 
 
 def name_of(function: Callable[..., object]) -> str:

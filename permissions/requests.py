@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 
 if TYPE_CHECKING:
     from django.db.models import Model
-    from django.http import HttpRequest
 
     from .audiences import Audience
     from .rights import Rights
@@ -101,4 +101,4 @@ def audience_of(request: Any) -> Audience | None:
 def rights_of(request: Any) -> Rights | None:
     """The rights of all viewers of the evaluation that a request is made for; None outside of one, and without one."""
     http_request = getattr(request, "_request", request)
-    return None if http_request is None else _rights.get(http_request)
+    return _rights.get(http_request) if isinstance(http_request, HttpRequest) else None

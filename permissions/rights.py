@@ -77,7 +77,6 @@ class Rights:
         self.keys = {
             viewer: fresh.user.pk if fresh.identity is not None else None for viewer, fresh in self._fresh.items()
         }
-        self._superusers = set()
         self._superusers = {
             fresh.user.pk for fresh in self._fresh.values() if getattr(fresh.user, "is_superuser", False)
         }

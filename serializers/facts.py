@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from contextvars import copy_context
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,8 @@ class FactField(Field[Any, Any, Any, Any]):
             # Copies, because what the function keeps on an instance may concern one viewer.
             together = own_copies(rights.expected(type(instance)))
             try:
-                self.values([rights.fresh(one) for one in alike], instance, together, known)
+                # In a context of its own: what the function sets in it is there for nobody.
+                copy_context().run(self.values, [rights.fresh(one) for one in alike], instance, together, known)
             except DatabaseFailure:
                 raise
             except BaseException:

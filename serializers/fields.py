@@ -70,5 +70,7 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
             model: type[Model] = queryset.model
             return model
         field: Any = self.parent if isinstance(self.parent, serializers.ManyRelatedField) else self
+        if not hasattr(field.parent, "Meta"):
+            return self.get_queryset().model  # type: ignore[union-attr]  # where it is all that there is to ask
         found: type[Model] = field.parent.Meta.model._meta.get_field(field.source).related_model
         return found

@@ -55,7 +55,7 @@ class Representation:
             self._guards, self._facts = guards_of(serializer), facts_of(serializer)
         with next(iter(viewers)).locale():
             self._make_shared(viewers)
-            for viewer in self.alone:
+            for viewer in self.alone.keys() - inquiry.denied.keys():
                 self._make_alone(viewer)
 
     def _make_alone(self, viewer: Viewer) -> None:
