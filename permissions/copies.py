@@ -136,7 +136,7 @@ class Seal:
                 pending.append(one._result_cache)
             elif hasattr(one, "__dict__"):
                 pending.append(vars(one))
-                self._is_blind |= has_slots(type(one))
+                self._is_blind |= has_slots(type(one))  # type: ignore[arg-type]  # mypy takes no class of Any for hashable
             elif not callable(one) and not isinstance(one, (*ATOMS, *CONTAINERS)):
                 self._is_blind = True
 
@@ -153,6 +153,6 @@ class Seal:
 
 
 @cache
-def has_slots(kind: Any) -> bool:
+def has_slots(kind: type) -> bool:
     """Whether instances of a class keep something elsewhere than in their ``__dict__``."""
     return any(set(vars(one).get("__slots__", ())) - {"__dict__", "__weakref__"} for one in kind.__mro__)
