@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import F, Lookup
+from django.db.models import F, IntegerField, Lookup, UUIDField
 from django.db.models.lookups import In
 
+from .queries import Parameter
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
+
+    from .queries import Prepare
 
     Sql = tuple[str, list[Any]]
     Base = Lookup[Any]
@@ -31,22 +36,37 @@ class Among(Base):
     lookup_name = "among"
     prepare_rhs = False
 
-    def __init__(self, path: Any, keys: Collection[Any]) -> None:
-        super().__init__(F(path) if isinstance(path, str) else path, [key for key in keys if key is not None])
+    def __init__(self, path: Any, keys: Collection[Any] | Parameter) -> None:
+        one_by_one = keys if isinstance(keys, Parameter) else list(keys)
+        super().__init__(F(path) if isinstance(path, str) else path, one_by_one)
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:  # type: ignore[override]
-        return In(self.lhs, self.rhs).as_sql(compiler, connection)  # type: ignore[return-value]
+        keys = [key for key in self.rhs if key is not None]
+        return In(self.lhs, keys).as_sql(compiler, connection)  # type: ignore[return-value]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        keys = json.dumps(self._prepared(connection, {int}))
-        return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, keys]  # noqa: S608
+        return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        return f"{path} = ANY(%s)", [*parameters, self._prepared(connection, {int, UUID})]
+        return f"{path} = ANY(%s)", [*parameters, self._parameter(self._array, connection)]
 
-    def _prepared(self, connection: BaseDatabaseWrapper, known: set[type]) -> list[Any]:
-        """The keys as the database has them; those of types that it knows are so already."""
-        prepare = self.lhs.output_field.get_db_prep_value
-        return [key if type(key) in known else prepare(key, connection) for key in self.rhs]
+    def _parameter(self, prepare: Prepare, connection: BaseDatabaseWrapper) -> Any:
+        return replace(self.rhs, prepare=prepare) if isinstance(self.rhs, Parameter) else prepare(self.rhs, connection)
+
+    def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
+        return json.dumps(self._prepared(keys, connection, {IntegerField: int}))
+
+    def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any]:
+        return self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
+
+    def _prepared(
+        self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type, type]
+    ) -> list[Any]:
+        """The keys as the database has them. Most are so already: of the type that it knows for such a field."""
+        field = self.lhs.output_field
+        prepare = field.get_db_prep_value
+        column = getattr(field, "target_field", field)
+        usual = next((known[kind] for kind in known if isinstance(column, kind)), None)
+        return [key if type(key) is usual else prepare(key, connection) for key in keys if key is not None]

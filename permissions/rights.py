@@ -22,6 +22,7 @@ from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_us
 from .aggregates import Collected
 from .copies import own_copy
 from .lookups import Among
+from .queries import is_plain, rows_of
 from .viewers import refresh
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from .queries import Parameter
     from .viewers import Viewer
+
+    Keys = Collection[Any] | Parameter
 
 # What a permission is about: the content type's key and the object's, as guardian's own cache has it.
 Subject = tuple[Any, str]
@@ -64,8 +68,7 @@ class Rights:
             self._load(viewers)  # such a user decides for itself what these are
             return
         wanted = [viewer.user_key for viewer in viewers]
-        active = users._default_manager.filter(Among("pk", wanted), is_active=True).order_by()
-        accounts = dict(active.values_list("is_superuser").annotate(keys=Collected("pk")))
+        accounts = dict(rows_of(accounts_among, users, is_stable=is_plain(users._default_manager), keys=wanted))
         self._superusers = set(accounts.get(True, ()))
         there = self._superusers.union(accounts.get(False, ()))
         self.keys = {
@@ -161,24 +164,29 @@ class Rights:
         elif not codenames:
             return
 
-        def grants_of(perms_model: Any) -> tuple[QuerySet[Any], str]:
-            about = perms_model._base_manager.filter(permission__content_type=content_type)
-            if codenames is not None:
-                about = about.filter(permission__codename__in=codenames)
-            if perms_model.objects.is_generic():
-                return about.filter(content_type=content_type, object_pk__in=list(held)), "object_pk"
-            return about.filter(content_object__in=keys), "content_object_id"
-
         subject: Any = model  # guardian takes a class too, and does not say so
-        rows, key_name = grants_of(get_user_obj_perms_model(subject))
-        rows = rows.filter(Among("user", self._user_keys)).order_by()
-        for key, codename, users in rows.values_list(key_name, "permission__codename").annotate(u=Collected("user")):
+        named = None if codenames is None else frozenset(codenames)
+
+        perms_model = get_user_obj_perms_model(subject)
+        rows = rows_of(
+            grants_to_users,
+            *(perms_model, content_type.pk, named),
+            is_stable=is_plain(perms_model._base_manager),
+            keys=list(held) if perms_model.objects.is_generic() else keys,
+            users=self._user_keys,
+        )
+        for key, codename, users in rows:
             held[str(key)].setdefault(codename, set()).update(users)
 
-        rows, key_name = grants_of(get_group_obj_perms_model(subject))
-        of_groups = list(rows.values_list("group", key_name, "permission__codename"))
-        members = members_of(self._user_keys, {group for group, _, _ in of_groups})
-        for group, key, codename in of_groups:
+        perms_model = get_group_obj_perms_model(subject)
+        rows = rows_of(
+            grants_to_groups,
+            *(perms_model, content_type.pk, named),
+            is_stable=is_plain(perms_model._base_manager),
+            keys=list(held) if perms_model.objects.is_generic() else keys,
+        )
+        members = members_of(self._user_keys, {group for _, _, group in rows})
+        for key, codename, group in rows:
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
 
     @cached_property
@@ -313,6 +321,51 @@ def members_of(users: Collection[Any], groups: Collection[Any] | None = None) ->
         relation: Any = get_user_model()._meta.get_field("groups")
     except FieldDoesNotExist:  # a user model without groups
         return {}
+    managers = relation.remote_field.through._base_manager, relation.related_model._default_manager
+    among = {"users": users} if groups is None else {"users": users, "groups": groups}
+    return dict(rows_of(memberships, relation, is_stable=all(map(is_plain, managers)), **among))
+
+
+# What is asked
+
+
+def accounts_among(users: type[Any], keys: Keys) -> QuerySet[Any, Any]:
+    """The active users among these, by whether they are superusers."""
+    active = users._default_manager.filter(Among("pk", keys), is_active=True).order_by()
+    return active.values_list("is_superuser").annotate(keys=Collected("pk"))
+
+
+def grants_to_users(
+    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys, users: Keys
+) -> QuerySet[Any, Any]:
+    """Who among these users was granted which permission on which object."""
+    rows, key = grants(perms_model, content_type, codenames, keys)
+    granted = rows.filter(Among("user", users)).order_by()
+    return granted.values_list(key, "permission__codename").annotate(users=Collected("user"))
+
+
+def grants_to_groups(
+    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys
+) -> QuerySet[Any, Any]:
+    """Which group was granted which permission on which object."""
+    rows, key = grants(perms_model, content_type, codenames, keys)
+    return rows.values_list(key, "permission__codename", "group")
+
+
+def grants(
+    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys
+) -> tuple[QuerySet[Any], str]:
+    """The rows of a model of guardian's about some objects, and where it has the object's key."""
+    about = perms_model._base_manager.filter(permission__content_type=content_type)
+    if codenames is not None:
+        about = about.filter(permission__codename__in=sorted(codenames))
+    if perms_model.objects.is_generic():
+        return about.filter(Among("object_pk", keys), content_type=content_type), "object_pk"
+    return about.filter(Among("content_object", keys)), "content_object_id"
+
+
+def memberships(relation: Any, users: Keys, groups: Keys | None = None) -> QuerySet[Any, Any]:
+    """Who among these users is in which group."""
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
     rows = relation.remote_field.through._base_manager.filter(Among(user, users))
     if groups is not None:
@@ -320,4 +373,4 @@ def members_of(users: Collection[Any], groups: Collection[Any] | None = None) ->
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{group}__in": counted.values("pk")})
-    return dict(rows.values_list(group).annotate(users=Collected(user)).order_by())
+    return rows.values_list(group).annotate(users=Collected(user)).order_by()

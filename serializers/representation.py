@@ -13,6 +13,7 @@ from ..permissions.audiences import Audience, cells_of
 from ..permissions.copies import own_copy
 from ..permissions.inquiries import Place
 from ..permissions.requests import retrieval, shared_retrieval
+from .columns import columns_of
 from .encoding import encode, encode_value, member, object_of
 from .facts import FactField, parts_of
 from .guards import PerUserSerializerMixin, guards_of
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from ..permissions.rights import Rights
     from ..permissions.rules import Permission
     from ..permissions.viewers import Viewer
+    from .columns import Columns, Stretch
+
+    # The place of every field that is shown, and the text of some of them.
+    Piece = tuple[Mapping[str, int], list[Stretch]]
 
 Made = TypeVar("Made")
 
@@ -38,10 +43,10 @@ class Representation:
     ``bodies`` has each text with its viewers. Those for whom it fails are ``denied`` by the inquiry. ``alone`` has
     those for whom nothing could be shared, with the reason.
 
-    What is shared is made by the serializer itself, on a copy of the instance of its own, with a request in which
-    nobody is. Viewers with the same answers to the serializer's guards and facts are one audience. Where there are
-    more audiences than guards and facts, the fields behind each guard are represented once, and the text of each
-    audience is put together from what it may see.
+    Viewers with the same answers to the serializer's guards and facts are one audience. What is shared is made by the
+    serializer itself, on a copy of the instance of its own, with a request in which nobody is; but for fields that
+    show a column, which are read once for all. Where there are fewer guards than audiences, the fields behind each
+    guard are represented once, and the text of each audience is put together from what it may see.
     """
 
     def __init__(self, serializer: type[BaseSerializer[Any]], inquiry: Inquiry, viewers: AbstractSet[Viewer]) -> None:
@@ -89,9 +94,11 @@ class Representation:
         audiences = cells_of(viewers, allowed.values())
         for texts in told.values():
             audiences = [part for audience in audiences for part in parts_of(audience, texts)]
-        compartments = self._compartments()
-        if is_divisible(self._serializer) and len(audiences) > len(compartments) + len(told):
-            self._assemble(viewers, compartments, allowed, told)
+        columns = columns_of(self._serializer, inquiry.instance)
+        compartments = self._compartments(columns)
+        runs = sum(columns is None or bool(names - columns.values.keys()) for names in compartments)
+        if not runs or (runs < len(audiences) and is_divisible(self._serializer)):
+            self._assemble(audiences, compartments, columns, allowed, told)
             return
         for audience in audiences:
             known = {id(guard): audience <= allowed[name] for name, guard in self._guards.items()}
@@ -135,51 +142,53 @@ class Representation:
         view = shared_retrieval(audience, instance)
         return make(self._serializer(instance, context=view.get_serializer_context()))
 
-    def _compartments(self) -> list[list[str]]:
-        """The names of the fields behind each guard; those that nothing guards, and that are no facts, go unnamed."""
-        compartments: dict[int, list[str]] = {}  # by identity: a permission need not be hashable
+    def _compartments(self, columns: Columns | None) -> list[frozenset[str]]:
+        """The names of the fields behind each guard, facts left out. The first are those that nothing guards, as far as
+        their names are known without asking the serializer."""
+        behind: dict[int, list[str]] = {}  # by identity: a permission need not be hashable
         for name, guard in self._guards.items():
-            if name not in self._facts:
-                compartments.setdefault(id(guard), []).append(name)
-        return [[], *compartments.values()]
+            if name not in self._facts and (columns is None or name in columns.places):
+                behind.setdefault(id(guard), []).append(name)
+        unguarded = (columns.places.keys() if columns else frozenset()) - self._guards.keys() - self._facts.keys()
+        return [frozenset(unguarded), *map(frozenset, behind.values())]
 
     def _assemble(
         self,
-        viewers: AbstractSet[Viewer],
-        compartments: list[list[str]],
+        audiences: list[AbstractSet[Viewer]],
+        compartments: list[frozenset[str]],
+        columns: Columns | None,
         allowed: Mapping[str, AbstractSet[Viewer]],
         told: Mapping[str, Mapping[Viewer, bytes]],
     ) -> None:
         """Make what is in each compartment once, and put each audience's text together."""
-        pieces: list[Mapping[str, bytes]] = []
-        held: dict[Viewer, list[int]] = {viewer: [] for viewer in viewers}
-        order: list[str] = []
-        elsewhere = self._guards.keys() | self._facts.keys()
+        everyone: AbstractSet[Viewer] = set().union(*audiences)
+        places: Mapping[str, int] = columns.places if columns else {}
+        held: list[Mapping[Viewer, list[Stretch]]] = []
         for names in compartments:
-            among = allowed[names[0]] & viewers if names else viewers
-            make = partial(only, names) if names else partial(rest, elsewhere, self._facts)
-            for (fields, piece), sharing in self._share(among, make):
-                order = fields
-                for viewer in sharing:
-                    held[viewer].append(len(pieces))
-                pieces.append(piece)
-        for name, texts in told.items():
-            numbers: dict[bytes, int] = {}
-            for viewer in texts.keys() & viewers:
-                text = texts[viewer]
-                if text not in numbers:
-                    numbers[text] = len(pieces)
-                    pieces.append({name: member(name, text)})
-                held[viewer].append(numbers[text])
-        audiences: dict[tuple[int, ...], set[Viewer]] = {}
-        for viewer, numbers_held in held.items():
-            if viewer not in self.alone:
-                audiences.setdefault(tuple(numbers_held), set()).add(viewer)
-        for shape, audience in audiences.items():
-            members: dict[str, bytes] = {}
-            for number in shape:
-                members.update(pieces[number])
-            self.bodies.append((object_of(members[name] for name in order if name in members), audience))
+            among = next((allowed[name] & everyone for name in names if name in allowed), everyone)
+            beside = columns.among(names) if columns else []
+            if columns and names <= columns.values.keys():
+                held.append(dict.fromkeys(among, beside))
+                continue
+            if columns or names:
+                make = partial(only, names, columns)
+            else:
+                make = partial(rest, self._guards.keys() | self._facts.keys(), self._facts)
+            made: dict[Viewer, list[Stretch]] = {}
+            for (places, stretches), sharing in self._share(among, make):
+                made |= dict.fromkeys(sharing, [*beside, *stretches])
+                audiences = [part for audience in audiences for part in cells_of(audience, [sharing])]
+            held.append(made)
+        held += [
+            {viewer: [(places[name], member(name, text))] for viewer, text in texts.items()}
+            for name, texts in told.items()
+            if name in places
+        ]
+        for audience in audiences:
+            one = next(iter(audience))
+            if one not in self.alone:
+                stretches = sorted(stretch for made in held for stretch in made.get(one, ()))
+                self.bodies.append((object_of(text for _, text in stretches), audience))
 
 
 def represent(
@@ -194,9 +203,7 @@ def whole(serializer: Any) -> bytes:
     return encode(serializer.data)
 
 
-def rest(
-    hidden: AbstractSet[str], facts: Mapping[str, FactField], serializer: Any
-) -> tuple[list[str], dict[str, bytes]]:
+def rest(hidden: AbstractSet[str], facts: Mapping[str, FactField], serializer: Any) -> Piece:
     """What is neither guarded nor a fact; the facts have to be those that the serializer shows."""
     for name, fact in facts.items():
         shown = serializer.fields.get(name, fact)
@@ -205,15 +212,21 @@ def rest(
     return without(hidden, serializer)
 
 
-def only(names: Iterable[str], serializer: Any) -> tuple[list[str], dict[str, bytes]]:
-    return without(serializer.fields.keys() - set(names), serializer)
+def only(names: AbstractSet[str], columns: Columns | None, serializer: Any) -> Piece:
+    """Some fields; those of them that show columns are there already."""
+    known = columns.values if columns else {}
+    piece = without(serializer.fields.keys() - (names - known.keys()), serializer)
+    if columns and columns_of(type(serializer), serializer.instance) != columns:
+        raise ValueError(f"To represent {', '.join(names - known.keys())} has changed what the columns hold.")
+    return piece
 
 
-def without(hidden: AbstractSet[str], serializer: Any) -> tuple[list[str], dict[str, bytes]]:
-    """The names of all fields in their order, and the members for those that are not hidden."""
+def without(hidden: AbstractSet[str], serializer: Any) -> Piece:
+    """The place of every field, and the members for those that are not hidden."""
     serializer.check_guards()
     data = serializer.represent_without(frozenset(hidden), serializer.instance)
-    return list(serializer.fields), {name: member(name, encode_value(value)) for name, value in data.items()}
+    places = {field.field_name: place for place, field in enumerate(serializer._readable_fields)}
+    return places, [(places[name], member(name, encode_value(value))) for name, value in data.items()]
 
 
 def facts_of(serializer: type[Any]) -> dict[str, FactField]:
