@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from .publications import Publication
 
 
+# An object as it is named in a pair; with all pairs that are about it.
+Named = tuple["Publication", str]
+Watched = dict[Named, list["Pair"]]
 # The primary keys that are asked for, each with the hashid that stands for it.
 Wanted = dict["Publication", dict[Any, str]]
 
@@ -81,12 +84,15 @@ def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
 
 
 def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
-    wanted = keys_of(pairs)
+    watched: Watched = {}
+    for pair in pairs:
+        watched.setdefault((pair.publication, pair.hashid), []).append(pair)
+    wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
-        decisions = look(pairs, wanted)
+        decisions = look(pairs, watched, wanted)
         # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
-        again = decisions if is_consistent else look(pairs, wanted)
+        again = decisions if is_consistent else look(pairs, watched, wanted)
         if is_spoiled(databases):
             raise Interrupted
         if not is_consistent:
@@ -98,11 +104,11 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     return decisions
 
 
-def look(pairs: list[Pair], wanted: Wanted) -> dict[Pair, Decision]:
+def look(pairs: list[Pair], watched: Watched, wanted: Wanted) -> dict[Pair, Decision]:
     instances = fetch(wanted)
     rights = renew(pairs, wanted)
     try:
-        return show(pairs, instances, rights)
+        return show(pairs, watched, instances, rights)
     except DatabaseFailure as error:
         raise Interrupted from error
 
@@ -134,20 +140,20 @@ def decide_each(pairs: list[Pair]) -> dict[Pair, Decision]:
     return decisions
 
 
-def keys_of(pairs: list[Pair]) -> Wanted:
+def keys_of(watched: Watched) -> Wanted:
     """The primary keys that the hashids stand for; one that stands for nothing has none, as if its row were gone."""
     wanted: Wanted = {}
-    for publication, hashid in dict.fromkeys((pair.publication, pair.hashid) for pair in pairs):
+    for publication, hashid in watched:
         keys = wanted.setdefault(publication, {})
         with suppress(InvalidHashid):
             keys[decode(publication.model, hashid)] = hashid
     return wanted
 
 
-def fetch(wanted: Wanted) -> dict[tuple[Publication, str], Model]:
+def fetch(wanted: Wanted) -> dict[Named, Model]:
     """The instances that exist, by publication and hashid; one query for each publication, and one for each relation
     that its permissions follow."""
-    instances: dict[tuple[Publication, str], Model] = {}
+    instances: dict[Named, Model] = {}
     for publication, keys in wanted.items():
         found = list(publication.queryset.filter(Among("pk", keys)))
         prefetch_related_objects(found, *relations(publication.model, publication.reads))
@@ -169,36 +175,31 @@ def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
     return sorted({relations_on(model, path) for path in paths} - {""})
 
 
-def show(pairs: list[Pair], instances: dict[tuple[Publication, str], Model], rights: Rights) -> dict[Pair, Decision]:
+def show(
+    pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rights: Rights
+) -> dict[Pair, Decision]:
     """The view of each pair that is allowed to see its object; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
-    watched: dict[tuple[Publication, str], dict[Viewer, list[Pair]]] = {}
-    for pair in pairs:
-        if pair.viewer in rights.keys:
-            watching = watched.setdefault((pair.publication, pair.hashid), {})
-            watching.setdefault(pair.viewer, []).append(pair)
     rights.expect(instances.values())
     for (publication, hashid), instance in instances.items():
-        pairs_of = watched.get((publication, hashid), {})
+        watching = watched[publication, hashid]
         inquiry = Inquiry(rights, instance)
+        shown: dict[Viewer, View] = {}
         try:
-            for view, viewers in views(publication, inquiry, set(pairs_of)):
-                for viewer in viewers:
-                    for pair in pairs_of[viewer]:
-                        decisions[pair] = view
+            for view, audience in views(publication, inquiry, rights.there & {pair.viewer for pair in watching}):
+                shown |= dict.fromkeys(audience, view)
         except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together
-            inquiry.denied.clear()
-            by_themselves = [pair for together in pairs_of.values() for pair in together]
+            by_themselves = [pair for pair in watching if pair.viewer in rights.there]
             settled = decide_each(by_themselves)
-            for pair in by_themselves:
-                if pair in settled:
-                    decisions[pair] = settled[pair]
-                else:
-                    del decisions[pair]
-        for error in inquiry.denied.values():
-            deny(publication.label, error)
+            decisions |= settled
+            for pair in set(by_themselves) - settled.keys():
+                del decisions[pair]
+        else:
+            decisions |= {pair: shown.get(pair.viewer) for pair in watching}
+            for error in inquiry.denied.values():
+                deny(publication.label, error)
     return decisions
 
 

@@ -34,6 +34,6 @@ class Collected(Aggregate):
         keys: list[Any] = json.loads(value) if isinstance(value, str) else value
         [path] = self.get_source_expressions()[:1]
         field = getattr(path.output_field, "target_field", path.output_field)
-        if type(field).to_python is IntegerField.to_python and all(type(key) is int for key in keys):
+        if type(field).to_python is IntegerField.to_python and set(map(type, keys)) <= {int}:
             return keys
         return [field.to_python(key) for key in keys]

@@ -69,4 +69,6 @@ class Among(Base):
         prepare = field.get_db_prep_value
         column = getattr(field, "target_field", field)
         usual = next((known[kind] for kind in known if isinstance(column, kind)), None)
+        if set(map(type, keys)) == {usual}:
+            return list(keys)
         return [key if type(key) is usual else prepare(key, connection) for key in keys if key is not None]

@@ -108,7 +108,12 @@ class Rights:
 
     def being(self, keys: Iterable[Any]) -> set[Viewer]:
         """The viewers whose user has one of these keys; None stands for the anonymous ones."""
-        return set().union(*(self._viewers_of[key] for key in keys if key in self._viewers_of))
+        return set().union(*map(self._viewers_of.__getitem__, self._viewers_of.keys() & keys))
+
+    @cached_property
+    def there(self) -> frozenset[Viewer]:
+        """The viewers who are there."""
+        return frozenset(self.keys)
 
     @cached_property
     def known(self) -> set[Viewer]:
@@ -117,14 +122,17 @@ class Rights:
 
     @cached_property
     def _viewers_of(self) -> dict[Any, set[Viewer]]:
-        viewers_of: dict[Any, set[Viewer]] = {}
-        for viewer, key in self.keys.items():
-            viewers_of.setdefault(key, set()).add(viewer)
+        viewers_of = {key: {viewer} for viewer, key in self.keys.items()}
+        if len(viewers_of) < len(self.keys):  # some users are there several times, in several languages
+            for viewer, key in self.keys.items():
+                viewers_of[key].add(viewer)
         return viewers_of
 
     @cached_property
-    def alike(self) -> list[set[Viewer]]:
+    def alike(self) -> list[AbstractSet[Viewer]]:
         """The viewers, divided by all but the user that may shape what they are shown."""
+        if len({viewer.surroundings for viewer in self.keys}) <= 1:
+            return [self.there]
         alike: dict[tuple[str, ...], set[Viewer]] = {}
         for viewer in self.keys:
             alike.setdefault(viewer.surroundings, set()).add(viewer)

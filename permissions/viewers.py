@@ -44,6 +44,8 @@ class Viewer:
     identity: tuple[type | None, Any] | None = field(init=False, repr=False)
     # The primary key of the user; None for an anonymous one, and for an account of another model.
     user_key: Any = field(init=False, repr=False, compare=False)
+    # All but the user that may shape what is shown.
+    surroundings: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)  # viewers are looked up all the time
 
     def __post_init__(self) -> None:
@@ -51,15 +53,11 @@ class Viewer:
         known = (model, getattr(self.user, "pk", None)) if self.user.is_authenticated else None
         object.__setattr__(self, "identity", known)
         object.__setattr__(self, "user_key", user_key(known))
+        object.__setattr__(self, "surroundings", (self.language, self.time_zone, self.scheme, self.host))
         object.__setattr__(self, "_hash", hash((*self.surroundings, known)))
 
     def __hash__(self) -> int:
         return self._hash
-
-    @property
-    def surroundings(self) -> tuple[str, ...]:
-        """All but the user that may shape what is shown."""
-        return self.language, self.time_zone, self.scheme, self.host
 
     @classmethod
     def of_request(cls, request: HttpRequest | Request) -> Viewer:

@@ -150,9 +150,9 @@ def instance_key(function: Fact, instance: Model) -> tuple[Any, ...]:
     return function, instance._meta.concrete_model, instance.pk
 
 
-def parts_of(viewers: AbstractSet[Viewer], texts: Mapping[Viewer, bytes]) -> list[AbstractSet[Viewer]]:
+def parts_of(viewers: AbstractSet[Viewer], texts: Mapping[Viewer, Any]) -> list[AbstractSet[Viewer]]:
     """The viewers who have the same text, or have none."""
-    parts: dict[bytes | None, set[Viewer]] = {}
+    parts: dict[Any, set[Viewer]] = {}
     for viewer in viewers:
         parts.setdefault(texts.get(viewer), set()).add(viewer)
     return list(parts.values())

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
     # The place of every field that is shown, and the text of some of them.
     Piece = tuple[Mapping[str, int], list[Stretch]]
+    # Some text, and who may see it.
+    Version = tuple[list[Stretch], AbstractSet[Viewer]]
+    # An audience, and the text that it may see.
+    Holding = tuple[AbstractSet[Viewer], tuple[Stretch, ...]]
 
 Made = TypeVar("Made")
 
@@ -91,14 +95,17 @@ class Representation:
             told[name] = fact.texts(inquiry.rights, asked, inquiry.instance)
             self._leave_alone(asked - told[name].keys(), f"the fact {name} failed")
         viewers = viewers - self.alone.keys()
-        audiences = cells_of(viewers, allowed.values())
-        for texts in told.values():
-            audiences = [part for audience in audiences for part in parts_of(audience, texts)]
         columns = columns_of(self._serializer, inquiry.instance)
         compartments = self._compartments(columns)
         runs = sum(columns is None or bool(names - columns.values.keys()) for names in compartments)
-        if not runs or (runs < len(audiences) and is_divisible(self._serializer)):
-            self._assemble(audiences, compartments, columns, allowed, told)
+        if not runs:
+            self._assemble(viewers, compartments, columns, allowed, told)
+            return
+        audiences = cells_of(viewers, allowed.values())
+        for texts in told.values():
+            audiences = [part for audience in audiences for part in parts_of(audience, texts)]
+        if runs < len(audiences) and is_divisible(self._serializer):
+            self._assemble(viewers, compartments, columns, allowed, told)
             return
         for audience in audiences:
             known = {id(guard): audience <= allowed[name] for name, guard in self._guards.items()}
@@ -154,41 +161,54 @@ class Representation:
 
     def _assemble(
         self,
-        audiences: list[AbstractSet[Viewer]],
+        viewers: AbstractSet[Viewer],
         compartments: list[frozenset[str]],
         columns: Columns | None,
         allowed: Mapping[str, AbstractSet[Viewer]],
         told: Mapping[str, Mapping[Viewer, bytes]],
     ) -> None:
         """Make what is in each compartment once, and put each audience's text together."""
-        everyone: AbstractSet[Viewer] = set().union(*audiences)
         places: Mapping[str, int] = columns.places if columns else {}
-        held: list[Mapping[Viewer, list[Stretch]]] = []
+        audiences: list[Holding] = [(viewers, ())]
         for names in compartments:
-            among = next((allowed[name] & everyone for name in names if name in allowed), everyone)
+            among = next((allowed[name] & viewers for name in names if name in allowed), viewers)
             beside = columns.among(names) if columns else []
+            made: list[Version] = []
             if columns and names <= columns.values.keys():
-                held.append(dict.fromkeys(among, beside))
-                continue
-            if columns or names:
-                make = partial(only, names, columns)
+                made.append((beside, among))
             else:
-                make = partial(rest, self._guards.keys() | self._facts.keys(), self._facts)
-            made: dict[Viewer, list[Stretch]] = {}
-            for (places, stretches), sharing in self._share(among, make):
-                made |= dict.fromkeys(sharing, [*beside, *stretches])
-                audiences = [part for audience in audiences for part in cells_of(audience, [sharing])]
-            held.append(made)
-        held += [
-            {viewer: [(places[name], member(name, text))] for viewer, text in texts.items()}
-            for name, texts in told.items()
-            if name in places
-        ]
-        for audience in audiences:
-            one = next(iter(audience))
-            if one not in self.alone:
-                stretches = sorted(stretch for made in held for stretch in made.get(one, ()))
-                self.bodies.append((object_of(text for _, text in stretches), audience))
+                make = partial(only, names, columns) if names else partial(rest, self._guards, self._facts)
+                for (places, stretches), alike in self._share(among, make):
+                    made.append(([*beside, *stretches], alike))
+            audiences = divide(audiences, made)
+        for name, texts in told.items():
+            if name in places:
+                parts = parts_of(texts.keys() & viewers, texts)
+                made = [([(places[name], member(name, texts[next(iter(part))]))], part) for part in parts]
+                audiences = divide(audiences, made)
+        for audience, held in audiences:
+            if sharing := audience.difference(self.alone):
+                self.bodies.append((object_of(text for _, text in sorted(held)), sharing))
+
+
+def divide(audiences: list[Holding], made: list[Version]) -> list[Holding]:
+    """The audiences, divided by which version of something they have, if any; and what each of them holds then."""
+    divided: list[Holding] = []
+    if len(made) == 1:
+        [(stretches, sharing)] = made
+        for audience, held in audiences:
+            inside = audience & sharing
+            if inside:
+                divided.append((inside, (*held, *stretches)))
+            if len(inside) < len(audience):
+                divided.append((audience - inside, held))
+        return divided
+    version = {viewer: number for number, (_, sharing) in enumerate(made) for viewer in sharing}
+    for audience, held in audiences:
+        for part in parts_of(audience, version):
+            number = version.get(next(iter(part)))
+            divided.append((part, held if number is None else (*held, *made[number][0])))
+    return divided
 
 
 def represent(
@@ -203,13 +223,13 @@ def whole(serializer: Any) -> bytes:
     return encode(serializer.data)
 
 
-def rest(hidden: AbstractSet[str], facts: Mapping[str, FactField], serializer: Any) -> Piece:
+def rest(guarded: Iterable[str], facts: Mapping[str, FactField], serializer: Any) -> Piece:
     """What is neither guarded nor a fact; the facts have to be those that the serializer shows."""
     for name, fact in facts.items():
         shown = serializer.fields.get(name, fact)
         if type(shown) is not FactField or (shown.function, shown.otherwise) != (fact.function, fact.otherwise):
             raise TypeError(f"{name} is declared as a fact, and another field is shown in its place.")
-    return without(hidden, serializer)
+    return without({*guarded, *facts}, serializer)
 
 
 def only(names: AbstractSet[str], columns: Columns | None, serializer: Any) -> Piece:
