@@ -11,7 +11,8 @@ import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from channels.layers import get_channel_layer
@@ -44,14 +45,6 @@ INTERNAL_ERROR = 1011
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
-class Delivery(NamedTuple):
-    """What one socket is to be sent, and until when (in the loop's time) it may be."""
-
-    socket: Socket
-    decided: list[tuple[Subscription, Decision]]
-    expires: float
-
-
 class Hub:
     """Use ``enter`` and ``leave``; they make and stop the hub of the running loop."""
 
@@ -65,7 +58,10 @@ class Hub:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-hub")
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._due: deque[Delivery] = deque()
+        # What of the last batch is still to be sent, and until when (in the loop's time) it may be.
+        self._due: deque[tuple[Socket, list[Subscription]]] = deque()
+        self._decisions: dict[Pair, Decision] = {}
+        self._expires = 0.0
         self._all_handed_out = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         courier.use(self._loop)
@@ -220,8 +216,9 @@ class Hub:
             await self._work.wait()
             await self._listening.wait()
             batch = self._take()
+            items = [item for taken in batch.values() for item in taken]
             try:
-                decisions = await self._evaluate([item.pair for items in batch.values() for item in items])
+                decisions = await self._evaluate([item.pair for item in items])
             except Exception as error:
                 report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
                 decisions = {}
@@ -229,15 +226,9 @@ class Hub:
             while self._due:  # at most one batch waits to be sent while the next is evaluated
                 self._all_handed_out.clear()
                 await self._all_handed_out.wait()
-            undecided: list[Subscription] = []
-            for socket, items in batch.items():
-                decided = []
-                for item in items:
-                    if item.pair in decisions:
-                        decided.append((item, decisions[item.pair]))
-                    else:
-                        undecided.append(item)
-                self._due.append(Delivery(socket, decided, expires))
+            self._decisions, self._expires = decisions, expires
+            self._due.extend(batch.items())
+            undecided = [item for item in items if item.pair not in decisions] if len(decisions) < len(items) else []
             for item in undecided:  # tried again by itself: nobody else waits for what can't be read
                 self._loop.call_later(pause, self._mark, item)
             pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
@@ -247,19 +238,16 @@ class Hub:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
         batch: dict[Socket, list[Subscription]] = {}
         room = setting("BATCH_SIZE")
-        while self._ready and room > 0:
-            socket = next(iter(self._ready))
-            del self._ready[socket]
-            items = list(socket.dirty)
-            if len(items) <= room:
-                socket.dirty = {}
-            else:
-                items = items[:room]
-                for subscription in items:
-                    del socket.dirty[subscription]
-            batch[socket] = items
+        for socket in self._ready:
+            if room <= 0:
+                break
+            batch[socket] = items = list(islice(socket.dirty, room))
             room -= len(items)
+            for subscription in items:
+                del socket.dirty[subscription]
             socket.busy = True
+        for socket in batch:
+            del self._ready[socket]
         if not self._ready:
             self._work.clear()
         return batch
@@ -287,7 +275,7 @@ class Hub:
             for _ in range(SENDS_IN_A_ROW):
                 if not self._due or self._runner is not runner:
                     break
-                await self._deliver(self._due.popleft(), runner)
+                await self._deliver(*self._due.popleft(), self._decisions, self._expires, runner)
             relief.cancel()
             if self._runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
@@ -301,15 +289,23 @@ class Hub:
             self._all_handed_out.set()
             self._run_on()
 
-    async def _deliver(self, due: Delivery, runner: asyncio.Task[None] | None) -> None:
-        socket = due.socket
+    async def _deliver(
+        self,
+        socket: Socket,
+        subscriptions: list[Subscription],
+        decisions: dict[Pair, Decision],
+        expires: float,
+        runner: asyncio.Task[None] | None,
+    ) -> None:
         socket.delivery = runner
         try:
-            for position, (subscription, decision) in enumerate(due.decided):
-                if position and self._loop.time() > due.expires:
-                    self._put_back(socket, [item for item, _ in due.decided[position:]])
+            for position, subscription in enumerate(subscriptions):
+                if subscription.pair not in decisions:
+                    continue
+                if position and self._loop.time() > expires:
+                    self._put_back(socket, subscriptions[position:])
                     break
-                for frame in self._settle(subscription, decision):
+                for frame in self._settle(subscription, decisions[subscription.pair]):
                     await socket.send(frame)
             else:
                 self._put_back(socket, [])
