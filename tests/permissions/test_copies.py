@@ -367,12 +367,22 @@ class Slotted:
     __slots__ = ["value"]
 
 
+class PartlySlotted(Slotted):
+    pass
+
+
 class Full:
     def __init__(self):
         self.inner = []
 
 
-@pytest.mark.parametrize("thing", [deque(), bytearray(), Slotted(), iter([]), array("i")], ids=repr)
+class FullBySlots:
+    __slots__ = ["__dict__", "__weakref__"]
+
+
+@pytest.mark.parametrize(
+    "thing", [deque(), bytearray(), Slotted(), PartlySlotted(), iter([]), array("i")], ids=lambda thing: type(thing)
+)
 def test_where_a_seal_can_not_look_it_is_taken_for_broken(thing):
     page = Page(pk=1)
     page.thing = [thing]
@@ -387,6 +397,7 @@ def test_where_a_seal_can_not_look_it_is_taken_for_broken(thing):
         len,
         Page,
         Full(),
+        FullBySlots(),
         range(3),
         timezone(timedelta(hours=1)),
         ZoneInfo("UTC"),
@@ -409,6 +420,18 @@ def test_a_seal_looks_into_objects_of_any_class():
     seal = Seal(page)
 
     page.thing.inner.append(1)
+
+    assert seal.is_broken
+
+
+@pytest.mark.parametrize("kind", [dict, list, set, tuple, frozenset])
+def test_a_seal_looks_at_what_is_kept_on_a_container_of_a_class_of_its_own(kind):
+    page = Page(pk=1)
+    page.thing = type("Own", (kind,), {})()
+    seal = Seal(page)
+    assert not seal.is_broken
+
+    page.thing.left = 1
 
     assert seal.is_broken
 
