@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 from operator import attrgetter
+from threading import Lock
 
 import pytest
+from asgiref.local import Local
 from board.models import Card, Membership, Organization
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.django_db
 User = get_user_model()
 
 current = ContextVar("current", default=None)
+local = Local()
 
 
 @pytest.fixture
@@ -312,6 +315,36 @@ def test_a_context_variable_that_was_set_before_is_there_for_all(document, peopl
     assert set(seen.values()) == {"before"}
 
 
+class Incomparable:
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "keep", [current.set, lambda value: setattr(local, "value", value)], ids=["its own", "asgiref"]
+)
+@pytest.mark.parametrize(("before", "left"), [(1, True), ([], []), (Incomparable(), Incomparable())])
+def test_a_value_that_is_set_in_the_context_is_another_also_where_it_is_equal_or_can_not_be_compared(
+    document, people, keep, before, left
+):
+    viewers = people(3)
+    inquiry = inquire(document, viewers)
+
+    def sets(viewer, instance):
+        keep(left if viewer == viewers[1] else before)
+
+    def ask():
+        keep(before)
+        inquiry.each(sets, set(viewers))
+
+    copy_context().run(ask)
+
+    assert inquiry.apart.keys() == {viewers[1]}
+    assert inquiry.denied == {}
+
+
 # What is fetched
 
 
@@ -564,6 +597,17 @@ def test_an_error_of_the_database_outside_of_what_is_asked_is_raised_through_too
 
     with pytest.raises(DatabaseError):
         inquire(document, [one]).each(lambda viewer, instance: True, {one})
+
+
+def test_an_instance_that_can_not_be_copied_is_no_error_of_any_viewers(document, people):
+    viewers = people(2)
+    inquiry = inquire(document, viewers)
+    document.lock = Lock()
+
+    with pytest.raises(TypeError, match="lock"):
+        inquiry.each(lambda viewer, instance: True, set(viewers))
+
+    assert inquiry.denied == {}
 
 
 # Who asks, and where
