@@ -114,6 +114,24 @@ def test_relations_that_can_only_be_read_find_their_model_themselves(demo):
     assert sorted(shown["editors"]) == sorted(shown["people"]) == sorted([ben, cleo])
 
 
+class OfAQueryset(HashidRelatedField):
+    """Has its queryset by a method, as one that is of the user has it."""
+
+    def get_queryset(self):
+        return User.objects.all()
+
+
+def test_in_a_serializer_without_a_model_the_queryset_tells_whose_ids_are_written(demo):
+    class Modelless(serializers.Serializer):
+        owner = OfAQueryset()
+        editors = OfAQueryset(many=True)
+
+    page = Page.objects.create(owner=demo.amira)
+    page.editors.set([demo.ben])
+
+    assert Modelless(page).data == {"owner": encode(User, demo.amira.pk), "editors": [encode(User, demo.ben.pk)]}
+
+
 def test_a_relation_to_nobody_is_null(db):
     shown = PageSerializer(Page.objects.create()).data
 
