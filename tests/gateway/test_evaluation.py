@@ -615,7 +615,7 @@ def test_what_can_be_asked_neither_of_all_nor_yet_of_one_is_left_undecided(demo,
     assert all(decisions.values())
 
 
-def test_an_instance_that_can_not_be_copied_is_shown_as_it_is_to_each_alone(demo, viewer, republish, monkeypatch):
+def test_an_instance_that_can_not_be_copied_is_shown_as_it_is_to_each_alone(demo, viewer, republish):
     class Held(Page):
         class Meta:
             proxy = True

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from operator import attrgetter
 from threading import Lock
+from types import SimpleNamespace
 
 import pytest
 from asgiref.local import Local
@@ -23,7 +24,7 @@ from lab.models import Badge, Document, Note, Page
 from rest_framework.permissions import BasePermission
 
 from livegate.permissions import Permission, drf, permission
-from livegate.permissions.inquiries import Inquiry
+from livegate.permissions.inquiries import Inquiry, Uncopied
 from livegate.permissions.rights import Rights
 from livegate.permissions.rules import Rule
 
@@ -345,6 +346,23 @@ def test_a_value_that_is_set_in_the_context_is_another_also_where_it_is_equal_or
     assert inquiry.denied == {}
 
 
+@pytest.mark.parametrize("make", [dict, lambda kept: SimpleNamespace(data=kept)], ids=["to 3.11", "from 3.12"])
+def test_a_storage_of_asgirefs_is_the_same_as_long_as_it_holds_the_same(document, people, make):
+    storage = ContextVar("asgiref.local")
+    viewers = people(4)
+    inquiry = inquire(document, viewers)
+    kept = {"value": 1, "other": []}
+    left = {viewers[1]: {**kept, "value": True}, viewers[2]: {**kept, "new": None}}
+
+    def ask():
+        storage.set(make(kept))
+        inquiry.each(lambda viewer, instance: storage.set(make({**left.get(viewer, kept)})), set(viewers))
+
+    copy_context().run(ask)
+
+    assert inquiry.apart.keys() == left.keys()
+
+
 # What is fetched
 
 
@@ -604,10 +622,30 @@ def test_an_instance_that_can_not_be_copied_is_no_error_of_any_viewers(document,
     inquiry = inquire(document, viewers)
     document.lock = Lock()
 
-    with pytest.raises(TypeError, match="lock"):
+    with pytest.raises(Uncopied) as raised:
         inquiry.each(lambda viewer, instance: True, set(viewers))
 
+    assert type(raised.value.__cause__) is TypeError
     assert inquiry.denied == {}
+
+
+def test_nor_is_it_where_it_can_be_copied_no_more_once_something_was_worked_out_for_all(people, monkeypatch):
+    client = cached_property(lambda page: Lock())
+    client.__set_name__(Page, "client")
+    monkeypatch.setattr(Page, "client", client, raising=False)
+    viewers = people(2)
+    inquiry = inquire(Page.objects.create(), viewers)
+
+    with pytest.raises(Uncopied):
+        inquiry.each(lambda viewer, page: page.client is not None, set(viewers))
+
+    assert inquiry.denied == {}
+
+
+def test_where_nobody_is_asked_nothing_is_copied(document):
+    document.lock = Lock()
+
+    assert inquire(document, []).each(lambda viewer, instance: True, set()) == {}
 
 
 # Who asks, and where
