@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextvars import ContextVar
+from threading import Lock
 from types import SimpleNamespace
 
 import pytest
@@ -327,6 +328,21 @@ def test_a_value_that_json_does_not_have_denies_the_one_who_has_it(demo, pages, 
     [shown] = seen(Two, pages[:1], demo.amira, demo.ben, demo.cleo)
 
     assert shown == [{"other": False, "fact": 1}, None, {"other": False, "fact": 1}]
+
+
+@pytest.mark.parametrize("serializer", [shapes.WithoutVariety, shapes.FactByHand])
+def test_an_instance_that_can_not_be_copied_denies_nobody_what_is_shown_of_another(demo, pages, viewer, serializer):
+    viewers = {viewer(user) for user in (demo.ben, demo.cleo)}
+    rights = Rights(viewers)
+    rights.expect(pages)
+    pages[1].lock = Lock()
+
+    inquiry = Inquiry(rights, pages[0])
+    bodies = Representation(serializer, inquiry, viewers).bodies
+
+    assert inquiry.denied == {}
+    edits = {one.user: json.loads(body)["edits"] for body, audience in bodies for one in audience}
+    assert edits == {demo.ben: True, demo.cleo: False}
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
