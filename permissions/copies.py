@@ -8,7 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -119,9 +119,9 @@ class Seal:
             if type(one) in ATOMS or type(one) is object or isinstance(one, type) or id(one) in seen:
                 continue
             seen.add(id(one))
-            if isinstance(one, dict):
-                self._dicts.append((one, one.copy()))
-                pending += one.values()
+            if issubclass(type(one), dict):  # asked as a dict, for one of another class may tell only a part of it
+                self._dicts.append((one, dict.copy(one)))
+                pending += [*dict.keys(one), *dict.values(one)]
             elif isinstance(one, list):
                 self._lists.append((one, one.copy()))
                 pending += one
@@ -134,9 +134,10 @@ class Seal:
                 one.query  # noqa: B018  # whoever reads it first adds a filter that Django had put off
                 self._dicts.append((vars(one), vars(one).copy()))
                 pending.append(one._result_cache)
-            elif hasattr(one, "__dict__"):
+                continue
+            self._is_blind |= has_slots(type(one))  # type: ignore[arg-type]  # mypy takes no class of Any for hashable
+            if hasattr(one, "__dict__"):
                 pending.append(vars(one))
-                self._is_blind |= has_slots(type(one))  # type: ignore[arg-type]  # mypy takes no class of Any for hashable
             elif not callable(one) and not isinstance(one, (*ATOMS, *CONTAINERS)):
                 self._is_blind = True
 
@@ -145,14 +146,17 @@ class Seal:
         return self._is_blind or not (
             all(len(now) == len(then) and all(map(is_, now, then)) for now, then in self._lists)
             and all(
-                len(now) == len(then) and all(map(is_, now, then)) and all(map(is_, now.values(), then.values()))
+                dict.__len__(now) == len(then)
+                and all(map(is_, dict.keys(now), then))
+                and all(map(is_, dict.values(now), then.values()))
                 for now, then in self._dicts
             )
             and all(set(map(id, now)) == set(map(id, then)) for now, then in self._sets)
         )
 
 
-@cache
+@lru_cache(maxsize=1_000)
 def has_slots(kind: type) -> bool:
-    """Whether instances of a class keep something elsewhere than in their ``__dict__``."""
-    return any(set(vars(one).get("__slots__", ())) - {"__dict__", "__weakref__"} for one in kind.__mro__)
+    """Whether instances of a class keep in slots what can be changed."""
+    slots = (vars(one).get("__slots__", ()) for one in kind.__mro__ if one not in ATOMS)
+    return any(set(names) - {"__dict__", "__weakref__"} for names in slots)

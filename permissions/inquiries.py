@@ -22,12 +22,16 @@ from .copies import Seal, own_copy, paths_held
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
-    from contextvars import Context
+    from contextvars import Context, ContextVar
 
     from .rights import Rights
     from .viewers import Viewer
 
 Answer = TypeVar("Answer")
+
+
+class Uncopied(Exception):
+    """The instance can't be copied, which is no error of any viewer's; why is the cause."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,11 @@ class Inquiry:
         return {viewer for viewer, allowed in self.each(allows, viewers).items() if allowed}
 
     def each(self, function: Callable[[Viewer, Model], Answer], viewers: AbstractSet[Viewer]) -> dict[Viewer, Answer]:
-        """What a function of the application answers, called for each viewer, in their language and time zone."""
+        """What a function of the application answers, called for each viewer, in their language and time zone.
+
+        Raises Uncopied where there can be no instance to call it with.
+        """
         getcontext(), caches.all()  # what is made where it is first looked for is made before anybody looks
-        self._working_copy()  # one that can't be made is no error of any viewer's
         answers: dict[Viewer, Answer] = {}
         by_locale: dict[tuple[str, str], list[Viewer]] = {}
         for viewer in viewers:
@@ -78,7 +84,7 @@ class Inquiry:
             try:
                 with alike[0].locale():
                     self._call_each(function, alike, answers)
-            except DatabaseFailure:
+            except (DatabaseFailure, Uncopied):
                 raise
             except Exception as error:  # of those who have no such language or time zone
                 self.denied |= dict.fromkeys(alike, error)
@@ -90,7 +96,7 @@ class Inquiry:
         for viewer in viewers:
             try:
                 answers[viewer] = self._call(function, viewer)
-            except DatabaseFailure:
+            except (DatabaseFailure, Uncopied):
                 raise
             except BaseException as error:
                 self.denied[viewer] = error
@@ -115,8 +121,12 @@ class Inquiry:
 
     def _working_copy(self) -> Model:
         if self._working is None:
-            self._working = own_copy(self.instance)
-            self._seal = Seal(self._working)
+            try:
+                working = own_copy(self.instance)
+                self._seal = Seal(working)
+            except Exception as error:
+                raise Uncopied from error
+            self._working = working
         return self._working
 
     def _fetch_what_was_fetched(self, instance: Model) -> bool:
@@ -142,15 +152,17 @@ def known_of(instance: Model, with_properties: bool) -> set[str]:
 def is_same(context: Context, before: Context) -> bool:
     """Whether no context variable has another value; by identity, as a Seal looks."""
     return len(context) == len(before) and all(
-        variable in before and is_held(value, before[variable]) for variable, value in context.items()
+        variable in before and is_held(variable, value, before[variable]) for variable, value in context.items()
     )
 
 
-def is_held(now: Any, then: Any) -> bool:
-    """asgiref, in which Django keeps its own, makes a new storage each time, also where it then holds the same."""
-    if now is then or type(now) is not type(then) or type(now).__module__ != "asgiref.local":
+def is_held(variable: ContextVar[Any], now: Any, then: Any) -> bool:
+    """asgiref, in which Django keeps its own, makes a new storage each time, also where it then holds the same: a dict,
+    or from 3.12 on something with a dict for its ``data``."""
+    if now is then or variable.name != "asgiref.local":
         return now is then
-    return now.data.keys() == then.data.keys() and all(value is then.data[name] for name, value in now.data.items())
+    kept, before = getattr(now, "data", now), getattr(then, "data", then)
+    return kept.keys() == before.keys() and all(value is before[name] for name, value in kept.items())
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -112,11 +112,12 @@ class FactField(Field[Any, Any, Any, Any]):
         known = rights.memo.setdefault(viewer.surroundings, {})
         if instance_key(self.function, instance) not in known:
             rights.expect([instance])
-            # Copies, because what the function keeps on an instance may concern one viewer.
-            together = own_copies(rights.expected(type(instance)))
+            together = rights.expected(type(instance))
             try:
-                # In a context of its own: what the function sets in it is there for nobody.
-                copy_context().run(self.values, [rights.fresh(one) for one in alike], instance, together, known)
+                # Copies, because what the function keeps on an instance may concern one viewer; and a context of its
+                # own: what it sets in there is there for nobody.
+                viewers, copies = [rights.fresh(one) for one in alike], own_copies(together)
+                copy_context().run(self.values, viewers, instance, copies, known)
             except DatabaseFailure:
                 raise
             except BaseException:

@@ -66,11 +66,17 @@ class HashidRelatedField(serializers.RelatedField[Any, str, Any]):
         """The model at the other end; a read-only field, which has no queryset, asks the serializer's model. What
         ``get_queryset`` would make of it for one user is not asked for."""
         queryset: Any = getattr(self, "queryset", None)  # the stubs take it for a descriptor
-        if queryset is not None:
-            model: type[Model] = queryset.model
-            return model
         field: Any = self.parent if isinstance(self.parent, serializers.ManyRelatedField) else self
-        if not hasattr(field.parent, "Meta"):
-            return self.get_queryset().model  # type: ignore[union-attr]  # where it is all that there is to ask
-        found: type[Model] = field.parent.Meta.model._meta.get_field(field.source).related_model
-        return found
+        owner = getattr(getattr(field.parent, "Meta", None), "model", None)
+        if queryset is None and owner is not None:
+            related: type[Model] = owner._meta.get_field(field.source).related_model
+            return related
+        if queryset is None:
+            queryset = self.get_queryset()  # where it is all that there is to ask
+        if queryset is None:
+            raise ImproperlyConfigured(
+                f"{type(field.parent).__name__}.{field.field_name} does not know whose ids it writes. "
+                "Give the serializer a Meta.model, or the field a queryset=…"
+            )
+        model: type[Model] = queryset.model
+        return model

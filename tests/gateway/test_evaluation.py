@@ -6,6 +6,8 @@ import asyncio
 import json
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from threading import Lock
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -613,6 +615,27 @@ def test_what_can_be_asked_neither_of_all_nor_yet_of_one_is_left_undecided(demo,
     assert all(decisions.values())
 
 
+def test_an_instance_that_can_not_be_copied_is_shown_as_it_is_to_each_alone(demo, viewer, republish):
+    class Held(Page):
+        class Meta:
+            proxy = True
+            app_label = "lab"
+
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.lock = Lock()
+
+    @permission
+    def is_amira(viewer, page):
+        return viewer.user == demo.amira
+
+    publication = republish(Page, plain(Page, "text"), to=is_amira, queryset=Held.objects.all())
+    page = Page.objects.create(text="text")
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben)]
+
+    assert [bool(view) for view in evaluate(pairs).values()] == [True, False]
+
+
 @pytest.mark.parametrize("serializer", [shapes.Plain, shapes.NestedInPlain])  # which reads no more, and which does
 @pytest.mark.django_db(transaction=True)
 def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_view(
@@ -634,6 +657,22 @@ def test_a_refused_statement_that_the_applications_code_swallows_spoils_nobodys_
 
     assert decisions == {pair: decide_alone(pair) for pair in pairs}
     assert [bool(decisions[pair]) for pair in pairs] == [False, True, True, True, True, True] * len(pages)
+
+
+def test_a_refused_statement_spoils_nobodys_view_also_where_the_users_are_in_a_database_of_their_own(
+    demo, viewer, republish, monkeypatch
+):
+    publication = republish(Page, shapes.Plain, to=anyone)
+    page = Page.objects.create(text="text")
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben)]
+    monkeypatch.setattr(evaluation, "router", SimpleNamespace(db_for_read=lambda model: "accounts"))
+    monkeypatch.setattr(evaluation, "snapshot", lambda databases: nullcontext(True))
+    monkeypatch.setattr(evaluation, "is_spoiled", lambda databases: "accounts" in databases)
+
+    one, other = evaluate(pairs).values()
+
+    assert one == other == decide_alone(pairs[0])
+    assert one is not other
 
 
 @pytest.mark.django_db(transaction=True)
@@ -829,3 +868,53 @@ def test_a_right_that_is_given_while_it_is_read_twice_shows_nothing_that_was_not
 
     assert (pair in decisions) is (moment not in (3, 4, 5))
     assert evaluate([pair])[pair]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_that_is_refused_only_in_the_second_look_spoils_nobodys_view(
+    demo, viewer, without_snapshots, republish, monkeypatch
+):
+    asked = []
+
+    @permission
+    def swallows_in_the_second_look(viewer, page):
+        asked.append(viewer)
+        return len(asked) != 2
+
+    page = Page.objects.create(text="text")
+    publication = republish(Page, shapes.Plain, to=swallows_in_the_second_look)
+    pair = Pair(viewer(demo.amira), publication, page.hashid)
+    monkeypatch.setattr(evaluation, "is_spoiled", lambda databases: len(asked) == 2)
+
+    decisions = evaluate([pair])
+
+    assert decisions == {pair: decide_alone(pair)}
+    assert decisions[pair]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_can_not_be_told_in_the_second_look_is_left_undecided_and_touches_no_other(
+    demo, viewer, without_snapshots, republish
+):
+    looks = []
+
+    class BrokenInTheSecondLook(Question):
+        def among(self, viewers, inquiry):
+            looks.append(inquiry)
+            if len(looks) == 2:
+                raise ValueError
+            return viewers
+
+        def allows(self, viewer, instance):
+            if viewer.user == demo.ben:
+                raise OperationalError
+            return True
+
+    publication = republish(Page, plain(Page, "text"), to=BrokenInTheSecondLook())
+    page = Page.objects.create()
+    pairs = [Pair(viewer(user), publication, page.hashid) for user in (demo.amira, demo.ben, demo.cleo)]
+
+    decisions = evaluate(pairs)
+
+    assert list(decisions) == [pairs[0], pairs[2]]
+    assert all(decisions.values())

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_address
 from types import SimpleNamespace
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +17,8 @@ from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import Prefetch, QuerySet, Value
 from django.db.models.sql import Query
+from django.utils.datastructures import MultiValueDict
+from django.utils.functional import SimpleLazyObject
 from lab.models import Badge, Document, Note, Page
 
 from livegate.permissions.copies import ATOMS, Seal, own_copies, own_copy, paths_held
@@ -367,12 +369,48 @@ class Slotted:
     __slots__ = ["value"]
 
 
+class PartlySlotted(Slotted):
+    pass
+
+
+class SlottedDict(dict):
+    __slots__ = ["value"]
+
+
+class SlottedCallable(Slotted):
+    __slots__ = ()
+
+    def __call__(self):
+        pass
+
+
+class Key(UUID):
+    pass
+
+
 class Full:
     def __init__(self):
         self.inner = []
 
 
-@pytest.mark.parametrize("thing", [deque(), bytearray(), Slotted(), iter([]), array("i")], ids=repr)
+class FullBySlots:
+    __slots__ = ["__dict__", "__weakref__"]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        deque(),
+        bytearray(),
+        Slotted(),
+        PartlySlotted(),
+        SlottedDict(),
+        SlottedCallable(),
+        iter([]),
+        array("i"),
+    ],
+    ids=lambda thing: type(thing),
+)
 def test_where_a_seal_can_not_look_it_is_taken_for_broken(thing):
     page = Page(pk=1)
     page.thing = [thing]
@@ -387,6 +425,8 @@ def test_where_a_seal_can_not_look_it_is_taken_for_broken(thing):
         len,
         Page,
         Full(),
+        FullBySlots(),
+        Key(int=1),
         range(3),
         timezone(timedelta(hours=1)),
         ZoneInfo("UTC"),
@@ -409,6 +449,49 @@ def test_a_seal_looks_into_objects_of_any_class():
     seal = Seal(page)
 
     page.thing.inner.append(1)
+
+    assert seal.is_broken
+
+
+@pytest.mark.parametrize("kind", [dict, list, set, tuple, frozenset])
+def test_a_seal_looks_at_what_is_kept_on_a_container_of_a_class_of_its_own(kind):
+    page = Page(pk=1)
+    page.thing = type("Own", (kind,), {})()
+    seal = Seal(page)
+    assert not seal.is_broken
+
+    page.thing.left = 1
+
+    assert seal.is_broken
+
+
+def test_a_seal_looks_into_the_keys_of_a_dict():
+    page = Page(pk=1)
+    key = Full()
+    page.thing = {key: 1}
+    seal = Seal(page)
+
+    key.inner.append(1)
+
+    assert seal.is_broken
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda thing: thing.setlistdefault("a").insert(0, 3),
+        lambda thing: thing.getlist("a")[0].append(3),
+        lambda thing: thing.appendlist("new", 1),
+    ],
+)
+@pytest.mark.parametrize("kept", [lambda thing: thing, lambda thing: SimpleLazyObject(lambda: thing)])
+def test_a_seal_looks_into_a_dict_that_tells_only_a_part_of_what_is_in_it(change, kept):
+    page = Page(pk=1)
+    page.thing = kept(MultiValueDict({"a": [[1], 2]}))
+    seal = Seal(page)
+    assert not seal.is_broken
+
+    change(page.thing)
 
     assert seal.is_broken
 

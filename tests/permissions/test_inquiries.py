@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 from operator import attrgetter
+from threading import Lock
+from types import SimpleNamespace
 
 import pytest
+from asgiref.local import Local
 from board.models import Card, Membership, Organization
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
@@ -21,7 +24,7 @@ from lab.models import Badge, Document, Note, Page
 from rest_framework.permissions import BasePermission
 
 from livegate.permissions import Permission, drf, permission
-from livegate.permissions.inquiries import Inquiry
+from livegate.permissions.inquiries import Inquiry, Uncopied
 from livegate.permissions.rights import Rights
 from livegate.permissions.rules import Rule
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.django_db
 User = get_user_model()
 
 current = ContextVar("current", default=None)
+local = Local()
 
 
 @pytest.fixture
@@ -312,6 +316,53 @@ def test_a_context_variable_that_was_set_before_is_there_for_all(document, peopl
     assert set(seen.values()) == {"before"}
 
 
+class Incomparable:
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "keep", [current.set, lambda value: setattr(local, "value", value)], ids=["its own", "asgiref"]
+)
+@pytest.mark.parametrize(("before", "left"), [(1, True), ([], []), (Incomparable(), Incomparable())])
+def test_a_value_that_is_set_in_the_context_is_another_also_where_it_is_equal_or_can_not_be_compared(
+    document, people, keep, before, left
+):
+    viewers = people(3)
+    inquiry = inquire(document, viewers)
+
+    def sets(viewer, instance):
+        keep(left if viewer == viewers[1] else before)
+
+    def ask():
+        keep(before)
+        inquiry.each(sets, set(viewers))
+
+    copy_context().run(ask)
+
+    assert inquiry.apart.keys() == {viewers[1]}
+    assert inquiry.denied == {}
+
+
+@pytest.mark.parametrize("make", [dict, lambda kept: SimpleNamespace(data=kept)], ids=["to 3.11", "from 3.12"])
+def test_a_storage_of_asgirefs_is_the_same_as_long_as_it_holds_the_same(document, people, make):
+    storage = ContextVar("asgiref.local")
+    viewers = people(4)
+    inquiry = inquire(document, viewers)
+    kept = {"value": 1, "other": []}
+    left = {viewers[1]: {**kept, "value": True}, viewers[2]: {**kept, "new": None}}
+
+    def ask():
+        storage.set(make(kept))
+        inquiry.each(lambda viewer, instance: storage.set(make({**left.get(viewer, kept)})), set(viewers))
+
+    copy_context().run(ask)
+
+    assert inquiry.apart.keys() == left.keys()
+
+
 # What is fetched
 
 
@@ -564,6 +615,37 @@ def test_an_error_of_the_database_outside_of_what_is_asked_is_raised_through_too
 
     with pytest.raises(DatabaseError):
         inquire(document, [one]).each(lambda viewer, instance: True, {one})
+
+
+def test_an_instance_that_can_not_be_copied_is_no_error_of_any_viewers(document, people):
+    viewers = people(2)
+    inquiry = inquire(document, viewers)
+    document.lock = Lock()
+
+    with pytest.raises(Uncopied) as raised:
+        inquiry.each(lambda viewer, instance: True, set(viewers))
+
+    assert type(raised.value.__cause__) is TypeError
+    assert inquiry.denied == {}
+
+
+def test_nor_is_it_where_it_can_be_copied_no_more_once_something_was_worked_out_for_all(people, monkeypatch):
+    client = cached_property(lambda page: Lock())
+    client.__set_name__(Page, "client")
+    monkeypatch.setattr(Page, "client", client, raising=False)
+    viewers = people(2)
+    inquiry = inquire(Page.objects.create(), viewers)
+
+    with pytest.raises(Uncopied):
+        inquiry.each(lambda viewer, page: page.client is not None, set(viewers))
+
+    assert inquiry.denied == {}
+
+
+def test_where_nobody_is_asked_nothing_is_copied(document):
+    document.lock = Lock()
+
+    assert inquire(document, []).each(lambda viewer, instance: True, set()) == {}
 
 
 # Who asks, and where

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from copy import copy, deepcopy
 from pickle import dumps
+from types import SimpleNamespace
 
 import pytest
 from board.models import Card
@@ -231,3 +232,8 @@ def test_the_request_of_one_has_no_audience_and_the_rights_that_it_was_made_with
         assert (audience_of(request), rights_of(request)) == (None, audience.rights)
     for request in (without, without._request, rf.get("/"), Request(rf.get("/")), None):
         assert (audience_of(request), rights_of(request)) == (None, None)
+
+
+@pytest.mark.parametrize("thing", [SimpleNamespace(user=User(pk=7)), "request", 7, {}], ids=lambda thing: type(thing))
+def test_what_stands_in_the_place_of_a_request_has_neither(thing):
+    assert (audience_of(thing), rights_of(thing)) == (None, None)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
+from threading import Lock
+from types import SimpleNamespace
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 from lab import shapes
 from lab.models import Page
 from rest_framework import serializers
@@ -21,6 +25,8 @@ from livegate.serializers.facts import FactField
 from livegate.serializers.representation import Representation
 
 pytestmark = pytest.mark.django_db
+
+current = ContextVar("current", default=None)
 
 
 @pytest.fixture
@@ -145,6 +151,12 @@ def test_without_a_request_there_is_nobody_whom_it_could_concern_and_the_remedy_
         _ = shapes.WithoutVariety(pages[0], **given).data
 
 
+def test_a_list_is_shown_with_whatever_stands_in_the_place_of_a_request(demo, pages):
+    rows = shapes.Unguarded(pages, many=True, context={"request": SimpleNamespace(user=demo.ben)}).data
+
+    assert [row["text"] for row in rows] == ["0", "1"]
+
+
 # In an evaluation
 
 
@@ -235,6 +247,28 @@ def test_what_the_function_keeps_on_an_instance_reaches_nobody(demo, pages, seen
     assert shown == [{"fact": None, "text": "0", "owner": "amira"}] * 2
 
 
+def test_what_the_function_sets_in_the_context_reaches_nobody(demo, pages, seen):
+    def fact(viewers, pages):
+        current.set("left")
+        translation.activate("de")
+        return {}
+
+    class Shows(showing(fact)):
+        context_found = serializers.SerializerMethodField()
+
+        class Meta:
+            model = Page
+            fields = ["fact", "context_found"]
+
+        def get_context_found(self, page):
+            return [current.get(), translation.gettext("Yes")]
+
+    [shown] = seen(Shows, pages[:1], demo.amira, demo.ben)
+
+    assert shown == [{"fact": None, "context_found": [None, "Yes"]}] * 2
+    assert current.get() is None
+
+
 # Errors
 
 
@@ -294,6 +328,21 @@ def test_a_value_that_json_does_not_have_denies_the_one_who_has_it(demo, pages, 
     [shown] = seen(Two, pages[:1], demo.amira, demo.ben, demo.cleo)
 
     assert shown == [{"other": False, "fact": 1}, None, {"other": False, "fact": 1}]
+
+
+@pytest.mark.parametrize("serializer", [shapes.WithoutVariety, shapes.FactByHand])
+def test_an_instance_that_can_not_be_copied_denies_nobody_what_is_shown_of_another(demo, pages, viewer, serializer):
+    viewers = {viewer(user) for user in (demo.ben, demo.cleo)}
+    rights = Rights(viewers)
+    rights.expect(pages)
+    pages[1].lock = Lock()
+
+    inquiry = Inquiry(rights, pages[0])
+    bodies = Representation(serializer, inquiry, viewers).bodies
+
+    assert inquiry.denied == {}
+    edits = {one.user: json.loads(body)["edits"] for body, audience in bodies for one in audience}
+    assert edits == {demo.ben: True, demo.cleo: False}
 
 
 @pytest.mark.parametrize("by_hand", [True, False])

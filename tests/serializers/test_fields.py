@@ -114,6 +114,43 @@ def test_relations_that_can_only_be_read_find_their_model_themselves(demo):
     assert sorted(shown["editors"]) == sorted(shown["people"]) == sorted([ben, cleo])
 
 
+class OfAQueryset(HashidRelatedField):
+    """Has its queryset by a method, as one that is of the user has it."""
+
+    def get_queryset(self):
+        return User.objects.all()
+
+
+class Modelless(serializers.Serializer):
+    owner = OfAQueryset()
+    editors = OfAQueryset(many=True)
+
+
+class ModellessWithMeta(Modelless):
+    class Meta:
+        guards = {}
+
+
+@pytest.mark.parametrize("serializer", [Modelless, ModellessWithMeta])
+def test_in_a_serializer_without_a_model_the_queryset_tells_whose_ids_are_written(demo, serializer):
+    page = Page.objects.create(owner=demo.amira)
+    page.editors.set([demo.ben])
+
+    assert serializer(page).data == {"owner": encode(User, demo.amira.pk), "editors": [encode(User, demo.ben.pk)]}
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_relation_whose_model_nothing_tells_is_a_mistake_and_the_remedy_is_told(demo, many):
+    class Nameless(serializers.Serializer):
+        people = HashidRelatedField(read_only=True, many=many, source="editors" if many else "owner")
+
+    page = Page.objects.create(owner=demo.amira)
+    page.editors.set([demo.ben])
+
+    with pytest.raises(ImproperlyConfigured, match=r"Nameless\.people does not know .* Meta\.model, or .* queryset="):
+        _ = Nameless(page).data
+
+
 def test_a_relation_to_nobody_is_null(db):
     shown = PageSerializer(Page.objects.create()).data
 

@@ -255,6 +255,36 @@ def test_a_nested_guard_that_fails_for_some_denies_them(crowd, made):
     assert [len(audience) for _, audience in found.bodies] == [5]
 
 
+def test_one_whom_a_guard_fails_for_is_shown_nothing_also_where_another_guard_had_set_them_apart(crowd, viewer):
+    page, users = crowd
+    failed = []
+
+    @permission
+    def leaves(viewer, page):
+        page.left = viewer
+        return True
+
+    @permission
+    def fails_at_first(viewer, page):
+        if viewer.user == users[1] and not failed:
+            failed.append(viewer)
+            raise ValueError
+        return True
+
+    class Shows(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Page
+            fields = ["text", "owner"]
+            guards = {"text": leaves, "owner": fails_at_first}
+
+    inquiry = Inquiry(Rights(viewer(user) for user in users[:3]), page)
+    found = Representation(Shows, inquiry, inquiry.rights.keys.keys())
+
+    assert inquiry.denied.keys() == {viewer(users[1])}
+    assert [one.user for _, audience in found.bodies for one in audience if one in inquiry.denied] == []
+    assert {one for _, audience in found.bodies for one in audience} == {viewer(users[0]), viewer(users[2])}
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError])
 def test_what_fails_for_all_is_tried_alone_and_denied(crowd, made, error):
     page, users = crowd
