@@ -18,7 +18,7 @@ from django.db.models.query_utils import DeferredAttribute
 from model_utils.tracker import DescriptorWrapper, FullDescriptorWrapper
 from rest_framework import serializers
 from rest_framework.relations import PKOnlyObject
-from rest_framework.serializers import ModelSerializer, Serializer, SerializerMetaclass
+from rest_framework.serializers import HyperlinkedModelSerializer, ModelSerializer, Serializer, SerializerMetaclass
 
 from ..permissions.copies import ATOMS
 from .encoding import encode
@@ -36,23 +36,12 @@ Stretch = tuple[int, bytes]
 
 # Fields that write down what they get from the instance, by their exact type: what a subclass does is not known.
 PLAIN = {
-    serializers.BooleanField,
-    serializers.CharField,
-    serializers.ChoiceField,
-    serializers.DateField,
-    serializers.DateTimeField,
-    serializers.DecimalField,
-    serializers.DurationField,
-    serializers.EmailField,
-    serializers.FloatField,
-    serializers.IntegerField,
-    serializers.IPAddressField,
-    serializers.ReadOnlyField,
-    serializers.RegexField,
-    serializers.SlugField,
-    serializers.TimeField,
-    serializers.URLField,
-    serializers.UUIDField,
+    getattr(serializers, f"{name}Field")
+    for name in (
+        *("Boolean", "Char", "Choice", "Date", "DateTime", "Decimal", "Duration", "Email", "Float", "Integer"),
+        *("IPAddress", "ReadOnly", "Regex", "Slug", "Time", "URL", "UUID"),
+        *(["BigInteger"] if hasattr(serializers, "BigIntegerField") else []),  # not in every version
+    )
 }
 RELATED = {serializers.PrimaryKeyRelatedField, HashidRelatedField}
 # What a serializer class may have of its own, and DRF alone still decides what becomes of its fields.
@@ -60,6 +49,7 @@ WITHOUT_A_SAY = {
     *("_declared_fields", "create", "update", "save", "validate", "is_valid", "run_validation", "to_internal_value"),
 }
 SPECIAL = {"__init__", "__new__", "__getattr__", "__getattribute__", "__setattr__", "__deepcopy__", "__iter__"}
+OURS = {*HyperlinkedModelSerializer.__mro__, PerUserSerializerMixin}
 WITH_A_SAY = SPECIAL | {
     name
     for kind in (ModelSerializer, PerUserSerializerMixin)
@@ -117,7 +107,7 @@ def columns_of(serializer: type[Any], instance: Model) -> Columns | None:
 def value_of(field: Field[Any, Any, Any, Any], instance: Model) -> Any:
     """What the field gives, as DRF's Serializer asks it. Raises TypeError for what no column holds."""
     attribute = field.get_attribute(instance)
-    held = attribute.pk if isinstance(attribute, PKOnlyObject | Model) else attribute
+    held = attribute.pk if type(attribute) is PKOnlyObject or attribute is instance else attribute
     if type(held) not in ATOMS:
         raise TypeError(f"{field.field_name} holds a {type(held).__name__}.")
     return None if held is None else field.to_representation(attribute)
@@ -151,7 +141,7 @@ def has_a_say(serializer: type[Any]) -> bool:
     return type(serializer) is not SerializerMetaclass or any(
         not vars(kind).keys().isdisjoint(WITH_A_SAY)
         for kind in serializer.__mro__
-        if not kind.__module__.startswith(("rest_framework.", "livegate.serializers.", "builtins"))
+        if kind not in OURS
     )
 
 

@@ -65,6 +65,11 @@ def roots(monkeypatch):
     return found
 
 
+@permission
+def has_a_high_key(viewer, instance):
+    return viewer.user.pk % 200 > 150
+
+
 class FourGuards(PerUserSerializerMixin, serializers.ModelSerializer):
     first = serializers.CharField(source="text")
     second = serializers.CharField(source="text")
@@ -84,6 +89,19 @@ class FourGuards(PerUserSerializerMixin, serializers.ModelSerializer):
         }
 
 
+class Computed(FourGuards):
+    """The same, of which nothing shows a column."""
+
+    first = second = third = fourth = fifth = text = None
+
+    def get_text(self, page):
+        return page.text
+
+
+for name in Computed.Meta.fields:
+    Computed._declared_fields[name] = serializers.SerializerMethodField(method_name="get_text")
+
+
 # Made once
 
 
@@ -95,21 +113,70 @@ def made_without_checking(viewer, serializer, instance, users):
 def test_two_hundred_viewers_of_many_kinds_cost_no_more_representations_than_guards(crowd, viewer, roots):
     page, users = crowd
 
-    found = made_without_checking(viewer, FourGuards, page, users)
+    found = made_without_checking(viewer, Computed, page, users)
 
     assert len(found.bodies) == 17
     assert sum(len(audience) for _, audience in found.bodies) == 200
-    assert len(roots) <= len(FourGuards.Meta.guards) + 1
+    assert len(roots) == len(Computed.Meta.guards) + 1
 
 
 def test_three_audiences_cost_three_representations(crowd, viewer, roots):
     page, users = crowd
     of_kinds = [user for user in users[1:] if user.pk & 15 in (0, 1, 15)]
 
-    found = made_without_checking(viewer, FourGuards, page, of_kinds)
+    found = made_without_checking(viewer, Computed, page, of_kinds)
 
     assert len(found.bodies) == 3
     assert len(roots) == 3
+
+
+def test_where_all_fields_show_columns_no_serializer_is_run(crowd, viewer, roots):
+    page, users = crowd
+
+    found = made_without_checking(viewer, FourGuards, page, users)
+
+    assert len(found.bodies) == 17
+    assert sum(len(audience) for _, audience in found.bodies) == 200
+    assert roots == []
+
+
+def test_a_plain_serializer_is_not_run_either_where_all_its_fields_show_columns(crowd, made, viewer, monkeypatch):
+    page, users = crowd
+    [(body, _)] = made(shapes.Plain, page, users)[0].bodies
+    monkeypatch.setattr(serializers.Serializer, "to_representation", None)
+
+    found = made_without_checking(viewer, shapes.Plain, page, users)
+
+    assert found.bodies == [(body, {viewer(user) for user in users})]
+
+
+def test_columns_among_other_fields_are_shown_as_they_are(crowd, made):
+    page, users = crowd
+
+    class Some(Computed):
+        second = serializers.CharField(source="text")
+        fifth = serializers.PrimaryKeyRelatedField(source="owner", read_only=True)
+
+    found, _ = made(Some, page, users)
+
+    assert (len(found.bodies), found.alone) == (17, {})
+
+
+def test_a_field_that_changes_what_a_column_holds_is_not_taken_apart_from_it(crowd, made):
+    page, users = crowd
+
+    class Changing(FourGuards):
+        fourth = serializers.SerializerMethodField()
+
+        def get_fourth(self, page):
+            page.text = f"{page.text}!"
+            return page.text
+
+    found, _ = made(Changing, page, users)
+
+    assert sum(len(audience) for _, audience in found.bodies) == 200
+    assert set(found.alone.values()) == {"ValueError was raised"}
+    assert {one for one in found.alone if one.user.pk & 8} == found.alone.keys()
 
 
 def test_those_who_have_the_same_facts_share_what_is_made_once(crowd, viewer, roots):
@@ -199,6 +266,29 @@ def test_what_is_reached_for_behind_a_guard_sets_apart_those_who_may_see_it(crow
 
     assert {one for one in found.alone if one.user.pk & 2} == {viewer(user) for user in users[:20] if user.pk & 2}
     assert {len(audience) for _, audience in found.bodies} <= {1, 10}
+
+
+def test_those_who_have_to_be_shown_alone_what_is_behind_a_guard_take_nothing_from_the_others(crowd, made):
+    page, users = crowd
+    page.owner = users[0]
+
+    class Owner(PerUserSerializerMixin, serializers.Serializer):
+        name = serializers.SerializerMethodField()
+
+        class Meta:
+            guards = {"name": is_self | has_a_high_key}
+
+        def get_name(self, owner):
+            return self.context["request"].user.username
+
+    class Outer(FourGuards):
+        fourth = Owner(source="owner")
+
+    found, _ = made(Outer, page, users)
+
+    assert sum(len(audience) for _, audience in found.bodies) == 200
+    assert 0 < len(found.alone) < 100
+    assert len(found.bodies) > len(found.alone) + 8
 
 
 def test_once_a_serializer_looked_for_the_user_it_is_not_tried_again_in_that_evaluation(crowd, viewer):
