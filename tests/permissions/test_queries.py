@@ -1,0 +1,199 @@
+"""Queries whose SQL is written once: the same rows as the queryset gives, whatever changes between two times."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connection, connections
+from django.db.models import Manager, QuerySet
+from django.test.utils import CaptureQueriesContext
+from guardian.shortcuts import assign_perm
+from lab.models import Document, Page, Slug
+
+from livegate.permissions import queries
+from livegate.permissions.aggregates import Collected
+from livegate.permissions.lookups import Among
+from livegate.permissions.queries import is_plain, rows_of
+from livegate.permissions.rights import Rights
+
+pytestmark = pytest.mark.django_db
+User = get_user_model()
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Nothing is there yet that another test has written."""
+    queries.template.cache_clear()
+    queries.query_of.cache_clear()
+
+
+@pytest.fixture
+def built():
+    """How often querysets were built."""
+    return []
+
+
+@pytest.fixture
+def build(built):
+    """A queryset of the rows of a model that are among some keys, all columns that ``names`` has."""
+
+    def of(model, names, keys):
+        built.append(model)
+        return model._base_manager.filter(Among("pk", keys)).values_list(*names).order_by("pk")
+
+    return of
+
+
+# The same rows
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [(Page, ("pk", "text", "owner")), (Document, ("pk", "owner__username", "text")), (Slug, ("slug",))],
+)
+@pytest.mark.parametrize("vendor", [connection.vendor, "other"])
+def test_they_are_those_of_the_queryset_for_any_keys(build, built, model, names, vendor, monkeypatch):
+    monkeypatch.setattr(connections["default"], "vendor", vendor)
+    owner = User.objects.create(username="owner")
+    fields = [{"slug": f"{number}"} if model is Slug else {"text": "%s", "owner": owner} for number in range(5)]
+    made = [model.objects.create(**some) for some in fields]
+
+    for some in ([], made[:1], made[1:4], made):
+        keys = [one.pk for one in some]
+        rows = rows_of(build, model, names, is_stable=True, keys=keys)
+        assert [tuple(row) for row in rows] == list(model.objects.filter(pk__in=keys).values_list(*names).order_by("pk"))
+
+    assert built.count(model) == (5 if vendor == "other" else 1)
+
+
+def test_each_time_is_one_query(build):
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as asked:
+            rows_of(build, Page, ("pk",), is_stable=True, keys=[1, 2])
+        assert len(asked) == 1
+
+
+def test_what_is_asked_about_something_else_is_another_query(build, built):
+    page, document = Page.objects.create(text="text"), Document.objects.create(text="other")
+
+    for _ in range(2):
+        assert rows_of(build, Page, ("text",), is_stable=True, keys=[page.pk]) == [["text"]]
+        assert rows_of(build, Page, ("text", "owner"), is_stable=True, keys=[page.pk]) == [["text", None]]
+        assert rows_of(build, Document, ("text",), is_stable=True, keys=[document.pk]) == [["other"]]
+
+    assert built == [Page, Page, Document]
+
+
+def test_several_kinds_of_keys_are_told_apart_by_their_names():
+    def edits(users, pages):
+        through = Page.editors.through
+        return through.objects.filter(Among("page", pages), Among("user", users)).values_list("page", "user")
+
+    users = [User.objects.create(username=str(number)) for number in range(3)]
+    page, other = Page.objects.create(), Page.objects.create()
+    page.editors.set(users)
+    other.editors.set(users[:1])
+
+    for _ in range(2):
+        found = rows_of(edits, is_stable=True, users=[users[0].pk, users[1].pk], pages=[page.pk])
+        assert sorted(found) == [[page.pk, users[0].pk], [page.pk, users[1].pk]]
+
+
+def test_keys_are_collected_as_by_the_queryset():
+    def owned(owners):
+        return Document.objects.filter(Among("owner", owners)).values_list("owner").annotate(keys=Collected("pk"))
+
+    owner = User.objects.create(username="owner")
+    made = {Document.objects.create(owner=owner).pk for _ in range(3)}
+
+    for _ in range(2):
+        [(key, keys)] = rows_of(owned, is_stable=True, owners=[owner.pk])
+        assert (key, set(keys)) == (owner.pk, made)
+
+
+# What may change between two times
+
+
+def test_a_router_is_asked_each_time(build, settings):
+    asked = []
+
+    class Router:
+        def db_for_read(self, model, **hints):
+            asked.append(model)
+
+    settings.DATABASE_ROUTERS = [Router()]
+
+    for _ in range(3):
+        rows_of(build, Page, ("pk",), is_stable=True, keys=[1])
+
+    assert asked.count(Page) >= 3
+
+
+def test_what_is_not_stable_is_built_each_time(build, built):
+    for _ in range(3):
+        rows_of(build, Page, ("pk",), is_stable=False, keys=[1])
+
+    assert built == [Page] * 3
+
+
+class Todays(Manager):
+    """Gives the rows whose names are ``present``."""
+
+    def __init__(self, model, name):
+        super().__init__()
+        self.model, self.name, self.present = model, name, []
+
+    def get_queryset(self):
+        return super().get_queryset().filter(**{f"{self.name}__in": self.present})
+
+
+def test_only_djangos_own_managers_are_plain():
+    assert is_plain(User._default_manager)
+    assert is_plain(Group._default_manager)
+    assert is_plain(Page._base_manager)
+    assert not is_plain(Todays(Group, "name"))
+    assert not is_plain(Manager.from_queryset(type("Hours", (QuerySet,), {}))())
+
+
+@pytest.mark.parametrize("way", ["group", "user", "grant"])
+def test_rights_from_a_manager_of_the_applications_are_those_of_the_moment(viewer, way, monkeypatch):
+    """It may leave out what has expired: what it left out before, or did not, tells nothing."""
+    user, group = User.objects.create(username="somebody"), Group.objects.create(name="somebody")
+    user.groups.add(group)
+    page = Page.objects.create()
+    row = assign_perm("view_page", group if way == "group" else user, page)
+    model, manager, name = {
+        "group": (Group, "default_manager", "name"),
+        "user": (User, "default_manager", "username"),
+        "grant": (type(row), "base_manager", "user__username"),
+    }[way]
+    todays = Todays(model, name)
+    monkeypatch.setitem(vars(model._meta), manager, todays)
+    watching = viewer(user)
+
+    def may_see():
+        rights = Rights([watching])
+        rights.read(Page, [page.pk], {"view_page"})
+        return watching in rights.keys and watching in rights.holding({watching}, "lab.view_page", page)
+
+    seen = []
+    for there in (["somebody"], [], ["somebody"], []):
+        todays.present = there
+        seen.append(may_see())
+
+    assert seen == [True, False, True, False]
+
+
+def test_rights_are_read_by_the_same_sql_for_any_viewers_and_objects(viewer):
+    users = [User.objects.create(username=str(number)) for number in range(5)]
+    pages = [Page.objects.create() for _ in range(3)]
+    texts = set()
+
+    for some, about in ((users, pages), (users[:1], pages[:1]), ([], [])):
+        with CaptureQueriesContext(connection) as asked:
+            Rights(viewer(user) for user in some).read(Page, [page.pk for page in about], {"view_page"})
+        texts.add(len(asked))
+
+    assert texts == {4}
+    assert queries.query_of.cache_info().misses == 4
