@@ -175,9 +175,7 @@ def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
     return sorted({relations_on(model, path) for path in paths} - {""})
 
 
-def show(
-    pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rights: Rights
-) -> dict[Pair, Decision]:
+def show(pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rights: Rights) -> dict[Pair, Decision]:
     """The view of each pair that is allowed to see its object; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
     rights.expect(instances.values())

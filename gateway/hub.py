@@ -243,8 +243,11 @@ class Hub:
                 break
             batch[socket] = items = list(islice(socket.dirty, room))
             room -= len(items)
-            for subscription in items:
-                del socket.dirty[subscription]
+            if room > 0:
+                socket.dirty.clear()
+            else:
+                for subscription in items:
+                    del socket.dirty[subscription]
             socket.busy = True
         for socket in batch:
             del self._ready[socket]

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 

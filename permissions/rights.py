@@ -108,7 +108,11 @@ class Rights:
 
     def being(self, keys: Iterable[Any]) -> set[Viewer]:
         """The viewers whose user has one of these keys; None stands for the anonymous ones."""
-        return set().union(*map(self._viewers_of.__getitem__, self._viewers_of.keys() & keys))
+        found = self._viewer_of.keys() & keys
+        viewers = set(map(self._viewer_of.__getitem__, found))
+        for key in found & self._further.keys():
+            viewers.update(self._further[key])
+        return viewers
 
     @cached_property
     def there(self) -> frozenset[Viewer]:
@@ -118,15 +122,22 @@ class Rights:
     @cached_property
     def known(self) -> set[Viewer]:
         """The viewers who are not anonymous."""
-        return self.being(self._viewers_of.keys() - {None})
+        return self.being(self._viewer_of.keys() - {None})
 
     @cached_property
-    def _viewers_of(self) -> dict[Any, set[Viewer]]:
-        viewers_of = {key: {viewer} for viewer, key in self.keys.items()}
-        if len(viewers_of) < len(self.keys):  # some users are there several times, in several languages
+    def _viewer_of(self) -> dict[Any, Viewer]:
+        """A viewer for each key; nearly always the only one."""
+        return {key: viewer for viewer, key in self.keys.items()}
+
+    @cached_property
+    def _further(self) -> dict[Any, list[Viewer]]:
+        """The other viewers of users who are there several times, in several languages."""
+        further: dict[Any, list[Viewer]] = {}
+        if len(self._viewer_of) < len(self.keys):
             for viewer, key in self.keys.items():
-                viewers_of[key].add(viewer)
-        return viewers_of
+                if self._viewer_of[key] is not viewer:
+                    further.setdefault(key, []).append(viewer)
+        return further
 
     @cached_property
     def alike(self) -> list[AbstractSet[Viewer]]:
@@ -175,7 +186,7 @@ class Rights:
         subject: Any = model  # guardian takes a class too, and does not say so
         named = None if codenames is None else frozenset(codenames)
 
-        perms_model = get_user_obj_perms_model(subject)
+        perms_model: Any = get_user_obj_perms_model(subject)
         rows = rows_of(
             grants_to_users,
             *(perms_model, content_type.pk, named),
@@ -339,8 +350,8 @@ def members_of(users: Collection[Any], groups: Collection[Any] | None = None) ->
 
 def accounts_among(users: type[Any], keys: Keys) -> QuerySet[Any, Any]:
     """The active users among these, by whether they are superusers."""
-    active = users._default_manager.filter(Among("pk", keys), is_active=True).order_by()
-    return active.values_list("is_superuser").annotate(keys=Collected("pk"))
+    active: QuerySet[Any, Any] = users._default_manager.filter(Among("pk", keys), is_active=True).order_by()
+    return active.values_list("is_superuser").annotate(keys=Collected("pk"))  # type: ignore[no-any-return]
 
 
 def grants_to_users(
@@ -349,7 +360,7 @@ def grants_to_users(
     """Who among these users was granted which permission on which object."""
     rows, key = grants(perms_model, content_type, codenames, keys)
     granted = rows.filter(Among("user", users)).order_by()
-    return granted.values_list(key, "permission__codename").annotate(users=Collected("user"))
+    return granted.values_list(key, "permission__codename").annotate(users=Collected("user"))  # type: ignore[no-any-return]
 
 
 def grants_to_groups(
@@ -381,4 +392,4 @@ def memberships(relation: Any, users: Keys, groups: Keys | None = None) -> Query
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{group}__in": counted.values("pk")})
-    return rows.values_list(group).annotate(users=Collected(user)).order_by()
+    return rows.values_list(group).annotate(users=Collected(user)).order_by()  # type: ignore[no-any-return]

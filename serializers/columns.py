@@ -88,7 +88,7 @@ class Layout:
 def columns_of(serializer: type[Any], instance: Model) -> Columns | None:
     """The columns of an instance; None where the application's code has a say in what becomes of them, or one of them
     can't be shown as it is. Then the serializer itself makes everything, and fails where it fails."""
-    layout = layout_of(serializer, type(instance))
+    layout = layout_of(serializer, type(instance))  # type: ignore[arg-type]  # a class is hashable
     if layout is None:
         return None
     try:
@@ -139,9 +139,7 @@ def layout_of(serializer: type[Any], model: type[Model]) -> Layout | None:
 def has_a_say(serializer: type[Any]) -> bool:
     """Whether a class of the application's overrides anything of DRF's or livegate's that decides what is shown."""
     return type(serializer) is not SerializerMetaclass or any(
-        not vars(kind).keys().isdisjoint(WITH_A_SAY)
-        for kind in serializer.__mro__
-        if kind not in OURS
+        not vars(kind).keys().isdisjoint(WITH_A_SAY) for kind in serializer.__mro__ if kind not in OURS
     )
 
 
@@ -149,21 +147,20 @@ def shows_column(field: Field[Any, Any, Any, Any], model: type[Model]) -> bool:
     """Whether a field shows a column of the model, of one of Django's own kinds, and reads it from the row."""
     if any(getattr_static(model, name) is not getattr_static(Model, name) for name in ("pk", "serializable_value")):
         return False
+    source: str | None = None
     if type(field) is HashidField:
         source = model._meta.pk.attname
     elif type(field) in PLAIN:
         source = field.source
     elif type(field) in RELATED and field.use_pk_only_optimization():  # type: ignore[attr-defined]
         source = f"{field.source}_id"
-    else:
-        return False
-    column = {column.attname: column for column in model._meta.concrete_fields}.get(source)
+    column = {column.attname: column for column in model._meta.concrete_fields}.get(source or "")
     return (
         column is not None
         and type(column).__module__.startswith("django.db.models.")
         and not isinstance(column, JSONField)  # which may hold anything
         and type(column.choices) in (list, tuple, type(None))  # and no function that makes them anew each time
-        and is_read_from_the_row(getattr_static(model, source))
+        and is_read_from_the_row(getattr_static(model, column.attname))
     )
 
 

@@ -178,7 +178,7 @@ class Representation:
                 made.append((beside, among))
             else:
                 make = partial(only, names, columns) if names else partial(rest, self._guards, self._facts)
-                for (places, stretches), alike in self._share(among, make):
+                for (places, stretches), alike in self._share(among, make):  # noqa: B007
                     made.append(([*beside, *stretches], alike))
             audiences = divide(audiences, made)
         for name, texts in told.items():
@@ -187,7 +187,7 @@ class Representation:
                 made = [([(places[name], member(name, texts[next(iter(part))]))], part) for part in parts]
                 audiences = divide(audiences, made)
         for audience, held in audiences:
-            if sharing := audience.difference(self.alone):
+            if sharing := audience - self.alone.keys():
                 self.bodies.append((object_of(text for _, text in sorted(held)), sharing))
 
 

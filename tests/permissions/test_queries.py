@@ -62,7 +62,9 @@ def test_they_are_those_of_the_queryset_for_any_keys(build, built, model, names,
     for some in ([], made[:1], made[1:4], made):
         keys = [one.pk for one in some]
         rows = rows_of(build, model, names, is_stable=True, keys=keys)
-        assert [tuple(row) for row in rows] == list(model.objects.filter(pk__in=keys).values_list(*names).order_by("pk"))
+        assert [tuple(row) for row in rows] == list(
+            model.objects.filter(pk__in=keys).values_list(*names).order_by("pk")
+        )
 
     assert built.count(model) == (5 if vendor == "other" else 1)
 

@@ -125,8 +125,21 @@ def test_a_model_that_answers_for_itself_has_no_columns(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["__init__", "fields", "get_fields", "build_field", "get_extra_kwargs", "to_representation", "data", "_context"]
-    + ["hidden_fields", "represent_without", "_readable_fields", "__getattribute__", "serializer_field_mapping"],
+    [
+        "__init__",
+        "fields",
+        "get_fields",
+        "build_field",
+        "get_extra_kwargs",
+        "to_representation",
+        "data",
+        "_context",
+        "hidden_fields",
+        "represent_without",
+        "_readable_fields",
+        "__getattribute__",
+        "serializer_field_mapping",
+    ],
 )
 def test_a_class_that_overrides_what_decides_has_a_say(name):
     base = type("Base", (PerUserSerializerMixin, serializers.ModelSerializer), {name: None})
