@@ -15,6 +15,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
+from hypothesis import HealthCheck, settings
 from lab.states import add, keep, restore
 from rest_framework.test import APIClient
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from pytest_django.plugin import DjangoDbBlocker
 
     from livegate.gateway.publications import Publication
+
+# How long an example takes depends on what else the machine does, and is not what a test is about.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Async tests run threads, which see only what was committed: no transaction around the test. And whoever loads
