@@ -13,7 +13,10 @@ from board.models import Card
 from clients import connected
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.contenttypes.models import ContentType
 from django.db import connections
+from hypothesis import HealthCheck, settings
+from lab.states import add, keep, restore
 from rest_framework.test import APIClient
 
 from livegate.gateway import publications
@@ -25,8 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from django.db.models import Model
+    from pytest_django.plugin import DjangoDbBlocker
 
     from livegate.gateway.publications import Publication
+
+# How long an example takes depends on what else the machine does, and is not what a test is about.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,13 +46,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.django_db(transaction=is_async), append=False)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The database of the tests, and beside it the states that tests begin with."""
+    with django_db_blocker.unblock():
+        keep("migrated")
+        load()
+        courier.close()  # what it gives notice of is sent now, and not to the hub that a test begins
+        keep("demonstration")
+        restore("migrated")
+        connections.close_all()
+
+
 @pytest.fixture
 def demo() -> SimpleNamespace:
-    """The demonstration, loaded: ``demo.card``, ``demo.amira`` (its owner), ``demo.ben`` (may see the salary),
-    ``demo.cleo`` (a colleague), ``demo.dev`` (of another organization), ``demo.admin`` (a superuser),
+    """The demonstration, as if just loaded: ``demo.card``, ``demo.amira`` (its owner), ``demo.ben`` (may see the
+    salary), ``demo.cleo`` (a colleague), ``demo.dev`` (of another organization), ``demo.admin`` (a superuser),
     ``demo.nobody`` (anonymous)."""
-    load()
-    courier.close()  # what it gives notice of is sent now, and not to the hub that a test begins
+    add("demonstration")
+    ContentType.objects.get_for_model(Card)  # who loads it has looked this up, and Django keeps it in memory
     users = {user.username: user for user in get_user_model().objects.exclude(username="AnonymousUser")}
     return SimpleNamespace(card=Card.objects.get(), nobody=AnonymousUser(), **users)
 

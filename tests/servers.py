@@ -63,13 +63,18 @@ def process(command: list[str], what: str, ready: Callable[[], bool], **options:
             wait_until(up, what)
             yield server
         finally:
-            if server.poll() is None:
-                server.send_signal(signal.SIGINT)
-                try:
-                    server.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    server.kill()
-                    server.wait()
+            end(server)
+
+
+def end(running: subprocess.Popen) -> None:
+    """Interrupt a process and wait for it; kill it when it does not end."""
+    if running.poll() is None:
+        running.send_signal(signal.SIGINT)
+        try:
+            running.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
 
 
 def program(name: str, *places: str) -> str:

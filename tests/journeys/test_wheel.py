@@ -36,9 +36,10 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing of an earlier build is in it and none of this one stays."""
+    """Built from a copy, so that nothing of an earlier build is in it and none of this one stays. What begins with a
+    dot is left out: caches come and go while other tests run."""
     source = tmp_path_factory.mktemp("source") / "a-checkout"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__"))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
     out = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", out, source, cwd=out)
     [built] = out.glob("*.whl")

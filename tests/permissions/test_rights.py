@@ -64,8 +64,8 @@ def world(viewer):
     instances = [model.objects.create() for model in MODELS for _ in range(6)]
     for instance in instances:
         for perm in (f"{verb}_{instance._meta.model_name}" for verb in ("view", "change")):
-            for holder in [*dice.sample([*users, stand_in], 3), *dice.sample(groups, 1)]:
-                assign_perm(perm, holder, instance)
+            for holders in (dice.sample([*users, stand_in], 3), dice.sample(groups, 1)):
+                assign_perm(perm, holders, instance)
     for holder in [*dice.sample(users, 3), *dice.sample(groups, 2), stand_in]:
         assign_perm("lab.view_page", holder)
     viewers = [viewer(user) for user in [*users, stand_in, None]]
