@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -65,7 +65,7 @@ class Query:
         return rows
 
 
-def rows_of(build: Build, *about: Hashable, is_stable: bool, **keys: Collection[Any]) -> list[Any]:
+def rows_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any]) -> list[Any]:
     """The rows of ``build(*about, **keys)``, which gives a ``values_list`` queryset that looks for the keys by
     ``Among``; one query.
 
@@ -79,12 +79,12 @@ def rows_of(build: Build, *about: Hashable, is_stable: bool, **keys: Collection[
 
 
 @lru_cache(maxsize=1_000)
-def template(build: Build, about: tuple[Hashable, ...], names: tuple[str, ...]) -> QuerySet[Any, Any]:
+def template(build: Build, about: tuple[Any, ...], names: tuple[str, ...]) -> QuerySet[Any, Any]:
     return build(*about, **{name: Parameter(name) for name in names})
 
 
 @lru_cache(maxsize=1_000)
-def query_of(build: Build, about: tuple[Hashable, ...], names: tuple[str, ...], using: str) -> Query:
+def query_of(build: Build, about: tuple[Any, ...], names: tuple[str, ...], using: str) -> Query:
     return Query.of(template(build, about, names), using)
 
 

@@ -11,7 +11,7 @@ from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, PermissionsMixin
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db.models import Model, prefetch_related_objects
 from guardian.backends import ObjectPermissionBackend
 from guardian.conf import settings as guardian_settings
@@ -19,22 +19,16 @@ from guardian.ctypes import get_content_type
 from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
-from .aggregates import Collected
 from .copies import own_copy
+from .grants import accounts, grants_to_groups, grants_to_users, members_of
 from .lookups import Among
-from .queries import is_plain, rows_of
 from .viewers import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from django.db.models import QuerySet
-
-    from .queries import Parameter
     from .viewers import Viewer
-
-    Keys = Collection[Any] | Parameter
 
 # What a permission is about: the content type's key and the object's, as guardian's own cache has it.
 Subject = tuple[Any, str]
@@ -68,9 +62,9 @@ class Rights:
             self._load(viewers)  # such a user decides for itself what these are
             return
         wanted = [viewer.user_key for viewer in viewers]
-        accounts = dict(rows_of(accounts_among, users, is_stable=is_plain(users._default_manager), keys=wanted))
-        self._superusers = set(accounts.get(True, ()))
-        there = self._superusers.union(accounts.get(False, ()))
+        found = accounts(users, wanted)
+        self._superusers = set(found.get(True, ()))
+        there = self._superusers.union(found.get(False, ()))
         self.keys = {
             viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in there
         }
@@ -184,28 +178,19 @@ class Rights:
             return
 
         subject: Any = model  # guardian takes a class too, and does not say so
-        named = None if codenames is None else frozenset(codenames)
+        about = content_type.pk, None if codenames is None else frozenset(codenames)
 
-        perms_model: Any = get_user_obj_perms_model(subject)
-        rows = rows_of(
-            grants_to_users,
-            *(perms_model, content_type.pk, named),
-            is_stable=is_plain(perms_model._base_manager),
-            keys=list(held) if perms_model.objects.is_generic() else keys,
-            users=self._user_keys,
-        )
-        for key, codename, users in rows:
+        def keys_in(perms_model: Any) -> Collection[Any]:
+            return list(held) if perms_model.objects.is_generic() else keys
+
+        perms_model = get_user_obj_perms_model(subject)
+        for key, codename, users in grants_to_users(perms_model, *about, keys_in(perms_model), self._user_keys):
             held[str(key)].setdefault(codename, set()).update(users)
 
         perms_model = get_group_obj_perms_model(subject)
-        rows = rows_of(
-            grants_to_groups,
-            *(perms_model, content_type.pk, named),
-            is_stable=is_plain(perms_model._base_manager),
-            keys=list(held) if perms_model.objects.is_generic() else keys,
-        )
-        members = members_of(self._user_keys, {group for _, _, group in rows})
-        for key, codename, group in rows:
+        of_groups = grants_to_groups(perms_model, *about, keys_in(perms_model))
+        members = members_of(self._user_keys, {group for _, _, group in of_groups})
+        for key, codename, group in of_groups:
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
 
     @cached_property
@@ -332,64 +317,3 @@ class Rights:
 def has_plain_permissions(users: type[Any]) -> bool:
     """Whether a user of this model asks the backends, and does not answer for itself."""
     return getattr(users, "has_perm", None) is PermissionsMixin.has_perm
-
-
-def members_of(users: Collection[Any], groups: Collection[Any] | None = None) -> dict[Any, list[Any]]:
-    """The keys of these users by the group that they are in, of all groups or of these; one query."""
-    try:
-        relation: Any = get_user_model()._meta.get_field("groups")
-    except FieldDoesNotExist:  # a user model without groups
-        return {}
-    managers = relation.remote_field.through._base_manager, relation.related_model._default_manager
-    among = {"users": users} if groups is None else {"users": users, "groups": groups}
-    return dict(rows_of(memberships, relation, is_stable=all(map(is_plain, managers)), **among))
-
-
-# What is asked
-
-
-def accounts_among(users: type[Any], keys: Keys) -> QuerySet[Any, Any]:
-    """The active users among these, by whether they are superusers."""
-    active: QuerySet[Any, Any] = users._default_manager.filter(Among("pk", keys), is_active=True).order_by()
-    return active.values_list("is_superuser").annotate(keys=Collected("pk"))  # type: ignore[no-any-return]
-
-
-def grants_to_users(
-    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys, users: Keys
-) -> QuerySet[Any, Any]:
-    """Who among these users was granted which permission on which object."""
-    rows, key = grants(perms_model, content_type, codenames, keys)
-    granted = rows.filter(Among("user", users)).order_by()
-    return granted.values_list(key, "permission__codename").annotate(users=Collected("user"))  # type: ignore[no-any-return]
-
-
-def grants_to_groups(
-    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys
-) -> QuerySet[Any, Any]:
-    """Which group was granted which permission on which object."""
-    rows, key = grants(perms_model, content_type, codenames, keys)
-    return rows.values_list(key, "permission__codename", "group")
-
-
-def grants(
-    perms_model: type[Any], content_type: Any, codenames: frozenset[str] | None, keys: Keys
-) -> tuple[QuerySet[Any], str]:
-    """The rows of a model of guardian's about some objects, and where it has the object's key."""
-    about = perms_model._base_manager.filter(permission__content_type=content_type)
-    if codenames is not None:
-        about = about.filter(permission__codename__in=sorted(codenames))
-    if perms_model.objects.is_generic():
-        return about.filter(Among("object_pk", keys), content_type=content_type), "object_pk"
-    return about.filter(Among("content_object", keys)), "content_object_id"
-
-
-def memberships(relation: Any, users: Keys, groups: Keys | None = None) -> QuerySet[Any, Any]:
-    """Who among these users is in which group."""
-    group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
-    rows = relation.remote_field.through._base_manager.filter(Among(user, users))
-    if groups is not None:
-        rows = rows.filter(Among(group, groups))
-    counted = relation.related_model._default_manager.all()
-    if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
-        rows = rows.filter(**{f"{group}__in": counted.values("pk")})
-    return rows.values_list(group).annotate(users=Collected(user)).order_by()  # type: ignore[no-any-return]
