@@ -278,13 +278,22 @@ class Hub:
             for _ in range(SENDS_IN_A_ROW):
                 if not self._due or self._runner is not runner:
                     break
-                await self._deliver(*self._due.popleft(), self._decisions, self._expires, runner)
+                await self._deliver(*self._next(), runner)
             relief.cancel()
             if self._runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
         if self._runner is runner:
             self._runner = None
             self._all_handed_out.set()
+
+    def _next(self) -> tuple[Socket, list[tuple[Subscription, Decision]], float]:
+        """What the next socket is to be sent, and until when it may be. Nothing of the others is in it, however long
+        that socket makes it wait."""
+        socket, subscriptions = self._due.popleft()
+        decisions, expires = self._decisions, self._expires
+        if not self._due:
+            self._decisions = {}
+        return socket, [(one, decisions[one.pair]) for one in subscriptions if one.pair in decisions], expires
 
     def _relieve(self, runner: asyncio.Task[None] | None) -> None:
         if self._runner is runner:
@@ -295,20 +304,17 @@ class Hub:
     async def _deliver(
         self,
         socket: Socket,
-        subscriptions: list[Subscription],
-        decisions: dict[Pair, Decision],
+        decided: list[tuple[Subscription, Decision]],
         expires: float,
         runner: asyncio.Task[None] | None,
     ) -> None:
         socket.delivery = runner
         try:
-            for position, subscription in enumerate(subscriptions):
-                if subscription.pair not in decisions:
-                    continue
+            for position, (subscription, decision) in enumerate(decided):
                 if position and self._loop.time() > expires:
-                    self._put_back(socket, subscriptions[position:])
+                    self._put_back(socket, [one for one, _ in decided[position:]])
                     break
-                for frame in self._settle(subscription, decisions[subscription.pair]):
+                for frame in self._settle(subscription, decision):
                     await socket.send(frame)
             else:
                 self._put_back(socket, [])

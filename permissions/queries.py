@@ -10,19 +10,24 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import QuerySet
-from django.db.models.manager import BaseManager
+from django.db.models import Manager, QuerySet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.manager import BaseManager
 
     Build = Callable[..., QuerySet[Any, Any]]
     Prepare = Callable[[Collection[Any], BaseDatabaseWrapper], Any]
 
 # Where ``Among`` writes many keys as one parameter, so that the SQL is the same for any number of them.
 ONE_PARAMETER = ("sqlite", "postgresql")
+# By what a manager is asked for rows.
+ASKED = {name for name in {*dir(Manager), *dir(QuerySet)} if not name.startswith("__")} - {
+    *("use_in_migrations", "auto_created", "creation_counter"),
+    *vars(Manager()),
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def query_of(build: Build, about: tuple[Any, ...], names: tuple[str, ...], using
 
 
 def is_plain(manager: BaseManager[Any]) -> bool:
-    """Whether a manager gives all rows of its model, whenever it is asked; one of the application's may give those of
-    today."""
-    return type(manager).get_queryset is BaseManager.get_queryset and manager._queryset_class is QuerySet  # type: ignore[attr-defined]
+    """Whether a manager gives all rows of its model, whenever it is asked: nothing by which it is asked is another's
+    than Django's. One of the application's may give those of today."""
+    kinds = [kind for kind in type(manager).__mro__ if kind not in Manager.__mro__]
+    return not any(not vars(one).keys().isdisjoint(ASKED) for one in (*kinds, manager))

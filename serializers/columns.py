@@ -1,4 +1,4 @@
-"""Columns: fields that show what the row of an instance holds, and nothing else.
+"""Columns: serializers whose fields show what the row of an instance holds, and nothing else.
 
 No code of the application's runs to show one, and nobody is looked at: it is read once, for all who may see it.
 """
@@ -11,7 +11,6 @@ from inspect import getattr_static
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error as DatabaseFailure
 from django.db.models import JSONField, Model
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
@@ -22,14 +21,17 @@ from rest_framework.serializers import HyperlinkedModelSerializer, ModelSerializ
 
 from ..permissions.copies import ATOMS
 from .encoding import encode
+from .facts import FactField
 from .fields import HashidField, HashidRelatedField
 from .guards import PerUserSerializerMixin, guards_of, unknown_guards
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from rest_framework.fields import Field
+
+    Fields = Mapping[str, Field[Any, Any, Any, Any]]
 
 # The text of some members that stand beside each other in a JSON object, and the place of the first of them.
 Stretch = tuple[int, bytes]
@@ -44,6 +46,7 @@ PLAIN = {
     )
 }
 RELATED = {serializers.PrimaryKeyRelatedField, HashidRelatedField}
+KNOWN = PLAIN | RELATED | {HashidField, FactField}
 # What a serializer class may have of its own, and DRF alone still decides what becomes of its fields.
 WITHOUT_A_SAY = {
     *("_declared_fields", "create", "update", "save", "validate", "is_valid", "run_validation", "to_internal_value"),
@@ -52,56 +55,48 @@ SPECIAL = {"__init__", "__new__", "__getattr__", "__getattribute__", "__setattr_
 OURS = {*HyperlinkedModelSerializer.__mro__, PerUserSerializerMixin}
 WITH_A_SAY = SPECIAL | {
     name
-    for kind in (ModelSerializer, PerUserSerializerMixin)
-    for name in {*dir(kind)} - WITHOUT_A_SAY
+    for names in (dir(ModelSerializer), dir(PerUserSerializerMixin), vars(ModelSerializer()))
+    for name in {*names} - WITHOUT_A_SAY
     if not name.startswith("__")
 }
+# What of a Meta decides which fields there are.
+DECLARING = ("model", "fields", "exclude", "read_only_fields", "extra_kwargs", "depth")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of one instance are shown as by a serializer, written once.
+    """What a serializer shows of an instance, all of whose fields show columns or are facts.
 
-    ``places`` has the place of each field that the serializer shows, ``values`` what the columns among them give.
-    ``stretches`` are the columns that stand beside each other behind the same guard, by the name of the first.
+    ``places`` has the place of each field, ``stretches`` the text of the columns that stand beside each other behind
+    the same guard, with their names.
     """
 
     places: Mapping[str, int]
-    values: Mapping[str, Any]
-    stretches: Mapping[str, Stretch]
+    stretches: list[tuple[frozenset[str], Stretch]]
 
     def among(self, names: AbstractSet[str]) -> list[Stretch]:
-        """The columns of a compartment: of all fields behind one guard, or of all that nothing guards."""
-        return [stretch for first, stretch in self.stretches.items() if first in names]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The fields that a serializer class shows of a model, those of them that show a column, and which of these stand
-    beside each other behind the same guard."""
-
-    places: Mapping[str, int]
-    columns: Mapping[str, Field[Any, Any, Any, Any]]
-    stretches: Sequence[Sequence[str]]
+        """The text of these columns, as far as what is written together is all among them."""
+        return [stretch for together, stretch in self.stretches if together <= names]
 
 
 def columns_of(serializer: type[Any], instance: Model) -> Columns | None:
-    """The columns of an instance; None where the application's code has a say in what becomes of them, or one of them
-    can't be shown as it is. Then the serializer itself makes everything, and fails where it fails."""
-    layout = layout_of(serializer, type(instance))  # type: ignore[arg-type]  # a class is hashable
-    if layout is None:
-        return None
+    """The columns of an instance; None where something else than columns and facts is shown, where the application's
+    code has a say in it, or where one can't be shown as it is. Then the serializer itself makes everything, and fails
+    where it fails."""
     try:
-        values = {name: value_of(field, instance) for name, field in layout.columns.items()}
-        stretches = {
-            names[0]: (layout.places[names[0]], encode({name: values[name] for name in names})[1:-1])
-            for names in layout.stretches
-        }
-    except DatabaseFailure:
-        raise
-    except Exception:
+        fields = fields_of(serializer, type(instance), declaration(serializer))  # type: ignore[arg-type]
+        if fields is None or instance.get_deferred_fields():
+            return None
+        places = {name: place for place, name in enumerate(fields)}
+        guards = guards_of(serializer)
+        stretches = []
+        for (is_fact, _), beside in groupby(fields, lambda name: (is_told(fields[name]), id(guards.get(name)))):
+            if not is_fact:
+                values = {name: value_of(fields[name], instance) for name in beside}
+                stretches.append((frozenset(values), (places[next(iter(values))], encode(values)[1:-1])))
+    except BaseException:
         return None
-    return Columns(layout.places, values, stretches)
+    return Columns(places, stretches)
 
 
 def value_of(field: Field[Any, Any, Any, Any], instance: Model) -> Any:
@@ -113,27 +108,29 @@ def value_of(field: Field[Any, Any, Any, Any], instance: Model) -> Any:
     return None if held is None else field.to_representation(attribute)
 
 
+def declaration(serializer: type[Any]) -> tuple[Any, ...]:
+    """What a serializer class declares just now; it may be changed while the process runs."""
+    meta = getattr(serializer, "Meta", None)
+    fields = getattr(serializer, "_declared_fields", {})
+    return *(repr(getattr(meta, name, None)) for name in DECLARING), *fields.items(), *guards_of(serializer)
+
+
 @lru_cache(maxsize=1_000)
-def layout_of(serializer: type[Any], model: type[Model]) -> Layout | None:
-    """None where the application's code has a say in which fields there are, or in what becomes of them; and where
-    the serializer can't be made, which is told when somebody is to be shown something."""
+def fields_of(serializer: type[Any], model: type[Model], declared: tuple[Any, ...]) -> Fields | None:
+    """The fields that a serializer shows, made once; None where one of them is neither a column nor a fact, or the
+    application's code has a say in which there are, or in what becomes of them."""
     if not issubclass(serializer, Serializer) or has_a_say(serializer):
         return None
-    try:
-        example: Any = serializer()
-        fields = {field.field_name: field for field in example._readable_fields}
-        columns = {name: field for name, field in fields.items() if shows_column(field, model)}
-        if unknown_guards(example):
-            return None
-    except Exception:
+    if not {type(field) for field in serializer._declared_fields.values()} <= KNOWN:  # and is not even made here
         return None
-    guards = guards_of(serializer)
-    stretches = [
-        list(names)
-        for (is_column, _), names in groupby(fields, lambda name: (name in columns, id(guards.get(name))))
-        if is_column
-    ]
-    return Layout({name: place for place, name in enumerate(fields)}, columns, stretches)
+    example: Any = serializer()
+    fields: Fields = example.fields
+    facts = {name for name, field in fields.items() if is_told(field)}
+    if unknown_guards(example) or (facts and not issubclass(serializer, PerUserSerializerMixin)):
+        return None
+    if not all(is_known(fields[name], model) for name in fields.keys() - facts):
+        return None
+    return {name: field for name, field in fields.items() if not field.write_only}
 
 
 def has_a_say(serializer: type[Any]) -> bool:
@@ -143,18 +140,32 @@ def has_a_say(serializer: type[Any]) -> bool:
     )
 
 
-def shows_column(field: Field[Any, Any, Any, Any], model: type[Model]) -> bool:
+def is_told(field: Field[Any, Any, Any, Any]) -> bool:
+    """Whether a field is a fact, whose values are asked for by themselves."""
+    return type(field) is FactField
+
+
+def is_known(field: Field[Any, Any, Any, Any], model: type[Model]) -> bool:
+    """Whether a field is of a kind that runs none of the application's code, and shows a column, or nothing."""
+    kind: Any = type(field)
+    replaced = not kind.to_representation.__module__.startswith(("rest_framework.", "livegate."))
+    return kind in KNOWN and not replaced and (field.write_only or shows_column(field, model))
+
+
+def shows_column(field: Any, model: type[Model]) -> bool:
     """Whether a field shows a column of the model, of one of Django's own kinds, and reads it from the row."""
     if any(getattr_static(model, name) is not getattr_static(Model, name) for name in ("pk", "serializable_value")):
         return False
-    source: str | None = None
     if type(field) is HashidField:
-        source = model._meta.pk.attname
+        column: Any = model._meta.pk
     elif type(field) in PLAIN:
-        source = field.source
-    elif type(field) in RELATED and field.use_pk_only_optimization():  # type: ignore[attr-defined]
-        source = f"{field.source}_id"
-    column = {column.attname: column for column in model._meta.concrete_fields}.get(source or "")
+        column = {column.attname: column for column in model._meta.concrete_fields}.get(field.source)
+    else:
+        column = {column.name: column for column in model._meta.concrete_fields}.get(field.source)
+        if not (column and column.remote_field and field.use_pk_only_optimization()):
+            return False
+        if getattr(field, "pk_field", None) is not None:
+            return False
     return (
         column is not None
         and type(column).__module__.startswith("django.db.models.")

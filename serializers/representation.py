@@ -47,10 +47,10 @@ class Representation:
     ``bodies`` has each text with its viewers. Those for whom it fails are ``denied`` by the inquiry. ``alone`` has
     those for whom nothing could be shared, with the reason.
 
-    Viewers with the same answers to the serializer's guards and facts are one audience. What is shared is made by the
-    serializer itself, on a copy of the instance of its own, with a request in which nobody is; but for fields that
-    show a column, which are read once for all. Where there are fewer guards than audiences, the fields behind each
-    guard are represented once, and the text of each audience is put together from what it may see.
+    Viewers with the same answers to the serializer's guards and facts are one audience. Where all fields show columns
+    or are facts, they are read once, and the text of each audience is put together from what it may see. All else that
+    is shared is made by the serializer itself, on a copy of the instance of its own, with a request in which nobody
+    is: once for each audience or, where there are more of them than guards and facts, once for each guard.
     """
 
     def __init__(self, serializer: type[BaseSerializer[Any]], inquiry: Inquiry, viewers: AbstractSet[Viewer]) -> None:
@@ -95,17 +95,16 @@ class Representation:
             told[name] = fact.texts(inquiry.rights, asked, inquiry.instance)
             self._leave_alone(asked - told[name].keys(), f"the fact {name} failed")
         viewers = viewers - self.alone.keys()
+        compartments = self._compartments()
         columns = columns_of(self._serializer, inquiry.instance)
-        compartments = self._compartments(columns)
-        runs = sum(columns is None or bool(names - columns.values.keys()) for names in compartments)
-        if not runs:
-            self._assemble(viewers, compartments, columns, allowed, told)
+        if columns is not None:
+            self._put_together(viewers, columns, compartments, allowed, told)
             return
         audiences = cells_of(viewers, allowed.values())
         for texts in told.values():
             audiences = [part for audience in audiences for part in parts_of(audience, texts)]
-        if runs < len(audiences) and is_divisible(self._serializer):
-            self._assemble(viewers, compartments, columns, allowed, told)
+        if is_divisible(self._serializer) and len(audiences) > len(compartments) + len(told):
+            self._make_apart(viewers, compartments, allowed, told)
             return
         for audience in audiences:
             known = {id(guard): audience <= allowed[name] for name, guard in self._guards.items()}
@@ -149,38 +148,55 @@ class Representation:
         view = shared_retrieval(audience, instance)
         return make(self._serializer(instance, context=view.get_serializer_context()))
 
-    def _compartments(self, columns: Columns | None) -> list[frozenset[str]]:
-        """The names of the fields behind each guard, facts left out. The first are those that nothing guards, as far as
-        their names are known without asking the serializer."""
+    def _compartments(self) -> list[frozenset[str]]:
+        """The names of the fields behind each guard, facts left out."""
         behind: dict[int, list[str]] = {}  # by identity: a permission need not be hashable
         for name, guard in self._guards.items():
-            if name not in self._facts and (columns is None or name in columns.places):
+            if name not in self._facts:
                 behind.setdefault(id(guard), []).append(name)
-        unguarded = (columns.places.keys() if columns else frozenset()) - self._guards.keys() - self._facts.keys()
-        return [frozenset(unguarded), *map(frozenset, behind.values())]
+        return [frozenset(names) for names in behind.values()]
 
-    def _assemble(
+    def _put_together(
         self,
         viewers: AbstractSet[Viewer],
+        columns: Columns,
         compartments: list[frozenset[str]],
-        columns: Columns | None,
         allowed: Mapping[str, AbstractSet[Viewer]],
         told: Mapping[str, Mapping[Viewer, bytes]],
     ) -> None:
-        """Make what is in each compartment once, and put each audience's text together."""
-        places: Mapping[str, int] = columns.places if columns else {}
-        audiences: list[Holding] = [(viewers, ())]
+        """Put each audience's text together from the columns, which were read, and the facts."""
+        unguarded = columns.places.keys() - self._guards.keys()
+        audiences: list[Holding] = [(viewers, tuple(columns.among(unguarded)))]
         for names in compartments:
-            among = next((allowed[name] & viewers for name in names if name in allowed), viewers)
-            beside = columns.among(names) if columns else []
+            audiences = divide(audiences, [(columns.among(names), allowed[next(iter(names))] & viewers)])
+        self._write(audiences, columns.places, viewers, told)
+
+    def _make_apart(
+        self,
+        viewers: AbstractSet[Viewer],
+        compartments: list[frozenset[str]],
+        allowed: Mapping[str, AbstractSet[Viewer]],
+        told: Mapping[str, Mapping[Viewer, bytes]],
+    ) -> None:
+        """Make what nothing guards, and what is behind each guard, once, and put each audience's text together."""
+        places: Mapping[str, int] = {}
+        audiences: list[Holding] = [(viewers, ())]
+        runs = [(partial(rest, self._guards, self._facts), viewers)]
+        runs += [(partial(only, names), allowed[next(iter(names))] & viewers) for names in compartments]
+        for make, among in runs:
             made: list[Version] = []
-            if columns and names <= columns.values.keys():
-                made.append((beside, among))
-            else:
-                make = partial(only, names, columns) if names else partial(rest, self._guards, self._facts)
-                for (places, stretches), alike in self._share(among, make):  # noqa: B007
-                    made.append(([*beside, *stretches], alike))
+            for (places, stretches), alike in self._share(among, make):  # noqa: B007
+                made.append((stretches, alike))
             audiences = divide(audiences, made)
+        self._write(audiences, places, viewers, told)
+
+    def _write(
+        self,
+        audiences: list[Holding],
+        places: Mapping[str, int],
+        viewers: AbstractSet[Viewer],
+        told: Mapping[str, Mapping[Viewer, bytes]],
+    ) -> None:
         for name, texts in told.items():
             if name in places:
                 parts = parts_of(texts.keys() & viewers, texts)
@@ -232,19 +248,18 @@ def rest(guarded: Iterable[str], facts: Mapping[str, FactField], serializer: Any
     return without({*guarded, *facts}, serializer)
 
 
-def only(names: AbstractSet[str], columns: Columns | None, serializer: Any) -> Piece:
-    """Some fields; those of them that show columns are there already."""
-    known = columns.values if columns else {}
-    piece = without(serializer.fields.keys() - (names - known.keys()), serializer)
-    if columns and columns_of(type(serializer), serializer.instance) != columns:
-        raise ValueError(f"To represent {', '.join(names - known.keys())} has changed what the columns hold.")
-    return piece
+def only(names: AbstractSet[str], serializer: Any) -> Piece:
+    return without(serializer.fields.keys() - names, serializer)
 
 
 def without(hidden: AbstractSet[str], serializer: Any) -> Piece:
-    """The place of every field, and the members for those that are not hidden."""
+    """The place of every field, and the members for those that are not hidden. Raises ValueError where one of them
+    changes what the instance holds: in a GET, those after it would show that."""
     serializer.check_guards()
+    before = vars(serializer.instance).copy()
     data = serializer.represent_without(frozenset(hidden), serializer.instance)
+    if any(vars(serializer.instance).get(name) is not value for name, value in before.items()):
+        raise ValueError(f"{type(serializer).__name__} changes what it shows while it shows it.")
     places = {field.field_name: place for place, field in enumerate(serializer._readable_fields)}
     return places, [(places[name], member(name, encode_value(value))) for name, value in data.items()]
 

@@ -39,13 +39,13 @@ PERMISSION = has_perm("view_page") | is_owner("owner") | shapes.has_a_short_name
 def assembled(monkeypatch):
     """Notes where texts are put together from what is behind each guard."""
     found = []
-    real = Representation._assemble
+    real = Representation._make_apart
 
     def noted(self, *given):
         found.append(self)
         real(self, *given)
 
-    monkeypatch.setattr(Representation, "_assemble", noted)
+    monkeypatch.setattr(Representation, "_make_apart", noted)
     return found
 
 
@@ -108,16 +108,17 @@ def test_shapes_that_are_neither_are_shown_as_alone_too(alike, serializer, size)
 @pytest.mark.parametrize(
     ("serializer", "is_put_together"),
     [
-        (shapes.Guarded, True),
-        (shapes.Asking, False),
-        (shapes.Facts, True),
-        (shapes.GuardedFacts, True),
+        (shapes.Computed, True),
+        (shapes.ComputedFacts, True),
         (shapes.Nested, True),
         (shapes.Skipping, True),
         (shapes.Representing, False),
         (shapes.Data, False),
         (shapes.Hiding, False),
-        (shapes.Plain, False),
+        (shapes.NestedInPlain, False),
+        # All that these show is in the row, or a fact: nothing has to be made.
+        (shapes.Guarded, False),
+        (shapes.GuardedFacts, False),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -145,7 +146,7 @@ def test_what_a_serializer_keeps_of_a_guarded_part_is_shown_to_nobody_else(viewe
         assert kept <= view.keys()
 
 
-@pytest.mark.parametrize("serializer", [shapes.Guarded, shapes.GuardedFacts, shapes.Nested])
+@pytest.mark.parametrize("serializer", [shapes.Computed, shapes.ComputedFacts, shapes.Nested])
 def test_with_few_audiences_each_is_made_whole(viewer, republish, assembled, serializer):
     pages, users = shapes.population(Random(0), FEW)
     publication = republish(Page, serializer, to=anyone)

@@ -144,6 +144,26 @@ class GuardedFacts(Facts):
         guards = {"edits": has_perm("change_page"), "text": has_perm("delete_page")}
 
 
+class Computed(Guarded):
+    """Has a method among its fields, and what is guarded is not all in the row."""
+
+    length = serializers.SerializerMethodField()
+
+    class Meta(Guarded.Meta):
+        fields = ["length", *Guarded.Meta.fields]
+
+    def get_length(self, page):
+        return len(page.text)
+
+
+class ComputedFacts(GuardedFacts):
+    length = serializers.SerializerMethodField()
+    get_length = Computed.get_length
+
+    class Meta(GuardedFacts.Meta):
+        fields = [*GuardedFacts.Meta.fields, "length"]
+
+
 class FactInAnother(Facts):
     """Makes something of a fact, by a class of its own."""
 
@@ -331,6 +351,8 @@ SHARED = [
     Inheriting,
     Facts,
     GuardedFacts,
+    Computed,
+    ComputedFacts,
     FactInAnother,
     FactByHand,
     WithoutItsFact,

@@ -8,14 +8,12 @@ from django.contrib.auth.models import Group
 from django.db import connection, connections
 from django.db.models import Manager, QuerySet
 from django.test.utils import CaptureQueriesContext
-from guardian.shortcuts import assign_perm
 from lab.models import Document, Page, Slug
 
 from livegate.permissions import queries
 from livegate.permissions.aggregates import Collected
 from livegate.permissions.lookups import Among
 from livegate.permissions.queries import is_plain, rows_of
-from livegate.permissions.rights import Rights
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
@@ -156,46 +154,3 @@ def test_only_djangos_own_managers_are_plain():
     assert is_plain(Page._base_manager)
     assert not is_plain(Todays(Group, "name"))
     assert not is_plain(Manager.from_queryset(type("Hours", (QuerySet,), {}))())
-
-
-@pytest.mark.parametrize("way", ["group", "user", "grant"])
-def test_rights_from_a_manager_of_the_applications_are_those_of_the_moment(viewer, way, monkeypatch):
-    """It may leave out what has expired: what it left out before, or did not, tells nothing."""
-    user, group = User.objects.create(username="somebody"), Group.objects.create(name="somebody")
-    user.groups.add(group)
-    page = Page.objects.create()
-    row = assign_perm("view_page", group if way == "group" else user, page)
-    model, manager, name = {
-        "group": (Group, "default_manager", "name"),
-        "user": (User, "default_manager", "username"),
-        "grant": (type(row), "base_manager", "user__username"),
-    }[way]
-    todays = Todays(model, name)
-    monkeypatch.setitem(vars(model._meta), manager, todays)
-    watching = viewer(user)
-
-    def may_see():
-        rights = Rights([watching])
-        rights.read(Page, [page.pk], {"view_page"})
-        return watching in rights.keys and watching in rights.holding({watching}, "lab.view_page", page)
-
-    seen = []
-    for there in (["somebody"], [], ["somebody"], []):
-        todays.present = there
-        seen.append(may_see())
-
-    assert seen == [True, False, True, False]
-
-
-def test_rights_are_read_by_the_same_sql_for_any_viewers_and_objects(viewer):
-    users = [User.objects.create(username=str(number)) for number in range(5)]
-    pages = [Page.objects.create() for _ in range(3)]
-    texts = set()
-
-    for some, about in ((users, pages), (users[:1], pages[:1]), ([], [])):
-        with CaptureQueriesContext(connection) as asked:
-            Rights(viewer(user) for user in some).read(Page, [page.pk for page in about], {"view_page"})
-        texts.add(len(asked))
-
-    assert texts == {4}
-    assert queries.query_of.cache_info().misses == 4
