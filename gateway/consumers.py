@@ -15,6 +15,8 @@ from .publications import find
 from .subscriptions import Socket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from .hub import Hub
     from .messages import Message
 
@@ -46,9 +48,10 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
 
-    async def send_frame(self, frame: str) -> None:
+    def send_frame(self, frame: str) -> Awaitable[None]:
         """Send a frame that is text already: straight on, for this is done for every viewer of every change."""
-        await self.base_send({"type": "websocket.send", "text": frame})
+        sending: Awaitable[None] = self.base_send({"type": "websocket.send", "text": frame})
+        return sending
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         try:
