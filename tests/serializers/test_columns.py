@@ -220,7 +220,10 @@ def test_what_a_class_declares_later_counts_from_then_on():
     made.Meta.guards = {"count": has_perm("view_tracked")}
     assert columns_of(made, row).among({"title"}) == [(0, b'"title":"t"')]
 
-    made.Meta.fields = ["count"]
+    made.Meta.guards = {"cuont": has_perm("view_tracked")}
+    assert columns_of(made, row) is None
+
+    made.Meta.guards, made.Meta.fields = {}, ["count"]
     assert list(columns_of(made, row).places) == ["count"]
 
     made._declared_fields["shown"] = serializers.CharField(source="title")
