@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
 from lab.models import DirectlyGranted, Document, Page
 
-from livegate.permissions import queries
+from livegate.permissions import grants, queries
 from livegate.permissions.grants import accounts, members_of
 from livegate.permissions.rights import Rights
 
@@ -50,6 +50,12 @@ def test_members_are_those_of_the_groups_that_are_asked_about():
     assert members_of([users[0].pk], [groups[1].pk]) == {groups[1].pk: [users[0].pk]}
     assert members_of([users[0].pk, users[1].pk]).keys() == {groups[0].pk, groups[1].pk}
     assert members_of([], [groups[0].pk]) == members_of([users[0].pk], []) == {}
+
+
+def test_users_of_a_model_without_groups_are_in_none(monkeypatch):
+    monkeypatch.setattr(grants, "get_user_model", lambda: Page)
+
+    assert members_of([1]) == members_of([1], [1]) == {}
 
 
 @pytest.mark.parametrize("way", ["group", "user", "grant"])
