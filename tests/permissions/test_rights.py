@@ -23,6 +23,7 @@ from guardian.shortcuts import assign_perm
 from guardian.utils import get_anonymous_user
 from lab.models import DirectlyGranted, Document, Foreign, ForeignProxy, Page
 
+from livegate.permissions import grants as grants_module
 from livegate.permissions import rights as rights_module
 from livegate.permissions import viewers as viewers_module
 from livegate.permissions.rights import Rights
@@ -558,7 +559,7 @@ def test_a_backend_may_refuse_for_good(someone, viewer, monkeypatch):
 
 
 def exchange_users(monkeypatch, model):
-    for module in (rights_module, viewers_module):
+    for module in (rights_module, grants_module, viewers_module):
         monkeypatch.setattr(module, "get_user_model", lambda: model)
 
 
