@@ -154,3 +154,10 @@ def test_only_djangos_own_managers_are_plain():
     assert is_plain(Page._base_manager)
     assert not is_plain(Todays(Group, "name"))
     assert not is_plain(Manager.from_queryset(type("Hours", (QuerySet,), {}))())
+
+
+def test_a_manager_with_a_method_put_on_it_is_not_plain():
+    manager = Manager()
+    manager.filter = lambda *args, **kwargs: []
+
+    assert not is_plain(manager)

@@ -282,3 +282,22 @@ def test_where_one_can_not_be_written_the_serializer_fails_by_itself():
 
 def test_what_was_not_read_from_the_row_is_left_to_the_serializer():
     assert columns_of(serializer(Page, "id"), Page.from_db("default", ["id"], [1])) is None
+
+
+def test_what_stands_in_the_place_of_a_column_is_asked():
+    model = made_up(text=models.CharField(max_length=9), other=models.CharField(max_length=9))
+    model.text = property(lambda row: "***", lambda row, value: None)
+
+    assert columns(model, "text", "other") == {"other"}
+
+
+def test_a_related_key_that_a_field_of_the_applications_writes_is_no_column():
+    own = serializers.PrimaryKeyRelatedField(read_only=True, pk_field=serializers.CharField())
+
+    assert columns(Page, owner=own) == set()
+
+
+def test_what_is_only_written_is_not_shown():
+    made = serializer(Page, "owner", text=serializers.CharField(write_only=True))
+
+    assert list(columns_of(made, Page(text="text")).places) == ["owner"]
