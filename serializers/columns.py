@@ -17,7 +17,7 @@ from django.db.models.query_utils import DeferredAttribute
 from model_utils.tracker import DescriptorWrapper, FullDescriptorWrapper
 from rest_framework import serializers
 from rest_framework.relations import PKOnlyObject
-from rest_framework.serializers import HyperlinkedModelSerializer, ModelSerializer, Serializer, SerializerMetaclass
+from rest_framework.serializers import HyperlinkedModelSerializer, ModelSerializer, SerializerMetaclass
 
 from ..permissions.copies import ATOMS
 from .encoding import encode
@@ -84,6 +84,8 @@ def columns_of(serializer: type[Any], instance: Model) -> Columns | None:
     code has a say in it, or where one can't be shown as it is. Then the serializer itself makes everything, and fails
     where it fails."""
     try:
+        if has_a_say(serializer):  # asked each time, for a class may be altered while the process runs
+            return None
         fields = fields_of(serializer, type(instance), declaration(serializer))  # type: ignore[arg-type]
         if fields is None or instance.get_deferred_fields():
             return None
@@ -100,7 +102,10 @@ def columns_of(serializer: type[Any], instance: Model) -> Columns | None:
 
 
 def value_of(field: Field[Any, Any, Any, Any], instance: Model) -> Any:
-    """What the field gives, as DRF's Serializer asks it. Raises TypeError for what no column holds."""
+    """What the field gives, as DRF's Serializer asks it. Raises TypeError for what no column holds, and for a field of
+    which another than DRF or livegate has altered the class."""
+    if not type(field).to_representation.__module__.startswith(("rest_framework.", "livegate.")):
+        raise TypeError(f"{field.field_name} is shown otherwise than by DRF.")
     attribute = field.get_attribute(instance)
     held = attribute.pk if type(attribute) is PKOnlyObject or attribute is instance else attribute
     if type(held) not in ATOMS:
@@ -117,10 +122,7 @@ def declaration(serializer: type[Any]) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=1_000)
 def fields_of(serializer: type[Any], model: type[Model], declared: tuple[Any, ...]) -> Fields | None:
-    """The fields that a serializer shows, made once; None where one of them is neither a column nor a fact, or the
-    application's code has a say in which there are, or in what becomes of them."""
-    if not issubclass(serializer, Serializer) or has_a_say(serializer):
-        return None
+    """The fields that a serializer shows, made once; None where one of them is neither a column nor a fact."""
     if not {type(field) for field in serializer._declared_fields.values()} <= KNOWN:  # and is not even made here
         return None
     example: Any = serializer()
@@ -134,7 +136,8 @@ def fields_of(serializer: type[Any], model: type[Model], declared: tuple[Any, ..
 
 
 def has_a_say(serializer: type[Any]) -> bool:
-    """Whether a class of the application's overrides anything of DRF's or livegate's that decides what is shown."""
+    """Whether a class is no Serializer of DRF's kind, or a class of the application's overrides anything of DRF's or
+    livegate's that decides what is shown."""
     return type(serializer) is not SerializerMetaclass or any(
         not vars(kind).keys().isdisjoint(WITH_A_SAY) for kind in serializer.__mro__ if kind not in OURS
     )
@@ -147,9 +150,7 @@ def is_told(field: Field[Any, Any, Any, Any]) -> bool:
 
 def is_known(field: Field[Any, Any, Any, Any], model: type[Model]) -> bool:
     """Whether a field is of a kind that runs none of the application's code, and shows a column, or nothing."""
-    kind: Any = type(field)
-    replaced = not kind.to_representation.__module__.startswith(("rest_framework.", "livegate."))
-    return kind in KNOWN and not replaced and (field.write_only or shows_column(field, model))
+    return type(field) in KNOWN and (field.write_only or shows_column(field, model))
 
 
 def shows_column(field: Any, model: type[Model]) -> bool:

@@ -16,7 +16,7 @@ from rest_framework import serializers
 
 from livegate.permissions import has_perm, is_owner
 from livegate.serializers import FactField, HashidField, HashidRelatedField, PerUserSerializerMixin
-from livegate.serializers.columns import columns_of, declaration, fields_of
+from livegate.serializers.columns import columns_of, declaration, fields_of, has_a_say
 from livegate.serializers.encoding import encode
 
 User = get_user_model()
@@ -30,8 +30,8 @@ def serializer(model, *names, base=serializers.ModelSerializer, guards=None, **f
 
 
 def shown(serializer, model):
-    """The fields of a serializer, where all of them show columns or are facts; else None."""
-    return fields_of(serializer, model, declaration(serializer))
+    """The fields of a serializer, where all of them show columns or are facts and nobody has a say; else None."""
+    return None if has_a_say(serializer) else fields_of(serializer, model, declaration(serializer))
 
 
 def columns(model, *names, **fields):
@@ -205,10 +205,21 @@ def test_facts_are_asked_for_by_themselves_where_livegates_serializers_ask():
 
 
 def test_a_field_whose_class_was_altered_is_not_drfs_any_more(monkeypatch):
-    made = serializer(Page, "text")
+    made, row = serializer(Page, "text"), Page(text="text")
+    assert columns_of(made, row) is not None
+
     monkeypatch.setattr(serializers.CharField, "to_representation", lambda self, value: "altered")
 
-    assert shown(made, Page) is None
+    assert columns_of(made, row) is None
+
+
+def test_a_class_that_is_altered_later_has_a_say_from_then_on(monkeypatch):
+    made, row = serializer(Page, "text"), Page(text="text")
+    assert columns_of(made, row) is not None
+
+    monkeypatch.setattr(made, "to_representation", lambda self, page: {"text": "***"}, raising=False)
+
+    assert columns_of(made, row) is None
 
 
 def test_what_a_class_declares_later_counts_from_then_on():
