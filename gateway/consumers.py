@@ -15,7 +15,7 @@ from .publications import find
 from .subscriptions import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from .hub import Hub
     from .messages import Message
@@ -43,25 +43,20 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
-        self.socket = Socket(Viewer.of_scope(self.scope), self.send_frame, self.close)
+        self.socket = Socket(Viewer.of_scope(self.scope), sender(self.base_send), self.close)
         self.hub, self.entered = enter(self.socket), True
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-
-    def send_frame(self, frame: str) -> Awaitable[None]:
-        """Send a frame that is text already: straight on, for this is done for every viewer of every change."""
-        sending: Awaitable[None] = self.base_send({"type": "websocket.send", "text": frame})
-        return sending
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         try:
             await self.carry_out(parse(text_data))
         except Refusal as refusal:
-            await self.send_frame(frames.refused(refusal.code, refusal.request_id))
+            await self.socket.send(frames.refused(refusal.code, refusal.request_id))
 
     async def carry_out(self, message: Message) -> None:
         if message.action == "ping":
-            await self.send_frame(frames.pong(message.request_id))
+            await self.socket.send(frames.pong(message.request_id))
         elif message.action == "unsubscribe":
             self.hub.unsubscribe(self.socket, (message.model, message.id))
         else:
@@ -69,3 +64,8 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
             if publication is None:
                 raise Refusal("unknown_model", message.request_id)
             self.hub.subscribe(self.socket, Pair(self.socket.viewer, publication, message.id), message)
+
+
+def sender(send: Callable[[dict[str, Any]], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
+    """What sends a frame that is text already: straight on, for it is called for every viewer of every change."""
+    return lambda frame: send({"type": "websocket.send", "text": frame})

@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from .messages import Message
     from .subscriptions import Key, Socket
 
+    Decided = tuple[Subscription, Decision]
+
 # A view that was not sent this many seconds after it was made is not sent, but made anew.
 VIEW_LIFETIME = 1.0
 # To so many sockets in a row is sent before everything else in the event loop has its turn.
-SENDS_IN_A_ROW = 100
+SENDS_IN_A_ROW = 250
+# While an object goes on to change, it is looked at after an interval that doubles, up to so many NOTICE_INTERVALs.
+LONGEST_INTERVAL = 4
 # Seconds between two echoes, until one is heard.
 ECHO_INTERVAL = 0.2
 # The WebSocket close code for an error of the server's (RFC 6455, 7.4.1).
@@ -59,8 +63,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         # What of the last batch is still to be sent, and until when (in the loop's time) it may be.
-        self._due: deque[tuple[Socket, list[Subscription]]] = deque()
-        self._decisions: dict[Pair, Decision] = {}
+        self._due: deque[tuple[Socket, list[Decided]]] = deque()
         self._expires = 0.0
         self._all_handed_out = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
@@ -181,15 +184,18 @@ class Hub:
                 self._listening.set()
 
     def _hear(self, watch: Watch) -> None:
-        """The first change of an object is looked at at once, those that follow together."""
+        """The first change of an object is looked at at once, those that follow together, and the longer they go on,
+        the more of them."""
         if watch.timer is None:
-            wait = watch.marked + setting("NOTICE_INTERVAL") - self._loop.time()
+            wait = watch.marked + watch.interval - self._loop.time()
             if wait > 0:
-                watch.timer = self._loop.call_later(wait, self._mark_watch, watch)
+                watch.timer = self._loop.call_later(wait, self._mark_watch, watch, 2 * watch.interval)
             else:
-                self._mark_watch(watch)
+                self._mark_watch(watch, 0)
 
-    def _mark_watch(self, watch: Watch) -> None:
+    def _mark_watch(self, watch: Watch, interval: float) -> None:
+        shortest = setting("NOTICE_INTERVAL")
+        watch.interval = min(max(interval, shortest), LONGEST_INTERVAL * shortest)
         watch.timer, watch.marked = None, self._loop.time()
         for subscription in watch.subscriptions:
             self._mark(subscription)
@@ -226,8 +232,9 @@ class Hub:
             while self._due:  # at most one batch waits to be sent while the next is evaluated
                 self._all_handed_out.clear()
                 await self._all_handed_out.wait()
-            self._decisions, self._expires = decisions, expires
-            self._due.extend(batch.items())
+            self._expires = expires
+            for socket, taken in batch.items():
+                self._due.append((socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions]))
             undecided = [item for item in items if item.pair not in decisions] if len(decisions) < len(items) else []
             for item in undecided:  # tried again by itself: nobody else waits for what can't be read
                 self._loop.call_later(pause, self._mark, item)
@@ -278,7 +285,20 @@ class Hub:
             for _ in range(SENDS_IN_A_ROW):
                 if not self._due or self._runner is not runner:
                     break
-                await self._deliver(*self._next(), runner)
+                socket, decided = self._due.popleft()
+                socket.delivery, expires = runner, self._expires
+                try:
+                    for position, (subscription, decision) in enumerate(decided):
+                        if position and self._loop.time() > expires:
+                            self._put_back(socket, [one for one, _ in decided[position:]])
+                            break
+                        for frame in self._settle(subscription, decision):
+                            await socket.send(frame)
+                    else:
+                        self._put_back(socket, [])
+                except (Exception, asyncio.CancelledError) as error:
+                    await self._give_up(socket, error)
+                socket.delivery = None
             relief.cancel()
             if self._runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
@@ -286,50 +306,24 @@ class Hub:
             self._runner = None
             self._all_handed_out.set()
 
-    def _next(self) -> tuple[Socket, list[tuple[Subscription, Decision]], float]:
-        """What the next socket is to be sent, and until when it may be. Nothing of the others is in it, however long
-        that socket makes it wait."""
-        socket, subscriptions = self._due.popleft()
-        decisions, expires = self._decisions, self._expires
-        if not self._due:
-            self._decisions = {}
-        return socket, [(one, decisions[one.pair]) for one in subscriptions if one.pair in decisions], expires
-
     def _relieve(self, runner: asyncio.Task[None] | None) -> None:
         if self._runner is runner:
             self._runner = None
             self._all_handed_out.set()
             self._run_on()
 
-    async def _deliver(
-        self,
-        socket: Socket,
-        decided: list[tuple[Subscription, Decision]],
-        expires: float,
-        runner: asyncio.Task[None] | None,
-    ) -> None:
-        socket.delivery = runner
+    async def _give_up(self, socket: Socket, error: BaseException) -> None:
+        """Close a socket that could not be sent its views: its client would wait without a word."""
+        if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
+            raise error
+        if not isinstance(error, OSError):  # as it is when the connection is gone
+            report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
+        self.drop(socket)
         try:
-            for position, (subscription, decision) in enumerate(decided):
-                if position and self._loop.time() > expires:
-                    self._put_back(socket, [one for one, _ in decided[position:]])
-                    break
-                for frame in self._settle(subscription, decision):
-                    await socket.send(frame)
-            else:
-                self._put_back(socket, [])
-        except (Exception, asyncio.CancelledError) as error:  # what would leave the client waiting without a word
-            if is_cancelled(runner):  # by ourselves, and not somewhere in what sends
+            await socket.close(INTERNAL_ERROR)
+        except (Exception, asyncio.CancelledError):
+            if is_cancelled(socket.delivery):
                 raise
-            if not isinstance(error, OSError):  # as it is when the connection is gone
-                report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
-            self.drop(socket)
-            try:
-                await socket.close(INTERNAL_ERROR)
-            except (Exception, asyncio.CancelledError):
-                if is_cancelled(runner):
-                    raise
-        socket.delivery = None
 
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:

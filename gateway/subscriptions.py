@@ -88,11 +88,13 @@ class Subscription:
 
 
 class Watch:
-    """All subscriptions of a hub to one object, and when a notice last marked them dirty (in the loop's time)."""
+    """All subscriptions of a hub to one object; when a notice last marked them dirty (in the loop's time), and for how
+    many seconds after that notices only add up."""
 
-    __slots__ = ("marked", "subscriptions", "timer")
+    __slots__ = ("interval", "marked", "subscriptions", "timer")
 
     def __init__(self) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.marked = -inf
+        self.interval = 0.0
         self.timer: TimerHandle | None = None  # that will mark them for the notices that came since

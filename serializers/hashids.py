@@ -39,7 +39,7 @@ def encode(model: type[Model], pk: Any) -> str:
     uuid = is_uuid(model)
     number = key.int if isinstance(key, UUID) else key
     known = isinstance(number, int) and number <= (LARGEST_UUID if uuid else LARGEST_KEY)
-    hashid: str = codec_of(model).encode(number) if known else ""
+    hashid = written(codec_of(model), number) if known else ""
     if not hashid:
         raise ValueError(f"{model._meta.label} has no hashid for a primary key of type {type(pk).__name__}.")
     return hashid
@@ -76,6 +76,12 @@ def codec_of(model: type[Model]) -> Hashids:
 @lru_cache(maxsize=1024)
 def codec(salt: str, min_length: int) -> Hashids:
     return Hashids(salt=salt, min_length=min_length)
+
+
+@lru_cache(maxsize=10_000)  # what is shown to many viewers is written for each of them
+def written(by: Hashids, number: int) -> str:
+    hashid: str = by.encode(number)
+    return hashid
 
 
 def is_uuid(model: type[Model]) -> bool:

@@ -13,6 +13,7 @@ from ..permissions.audiences import Audience, cells_of
 from ..permissions.copies import own_copy
 from ..permissions.inquiries import Place
 from ..permissions.requests import retrieval, shared_retrieval
+from .blueprints import make
 from .columns import columns_of
 from .encoding import encode, encode_value, member, object_of
 from .facts import FactField, parts_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rest_framework.serializers import BaseSerializer
 
     from ..permissions.inquiries import Inquiry
-    from ..permissions.rights import Rights
     from ..permissions.rules import Permission
     from ..permissions.viewers import Viewer
     from .columns import Columns, Stretch
@@ -72,13 +72,17 @@ class Representation:
         inquiry = self._inquiry
         place = inquiry.apart.get(viewer) or Place(own_copy(inquiry.instance), copy_context())
         try:
-            body = place.context.run(represent, self._serializer, place.instance, inquiry.fresh(viewer), inquiry.rights)
+            body = place.context.run(self._run_alone, place.instance, inquiry.fresh(viewer))
         except DatabaseFailure:
             raise
         except BaseException as error:
             inquiry.denied[viewer] = error
         else:
             self.bodies.append((body, {viewer}))
+
+    def _run_alone(self, instance: Model, viewer: Viewer) -> bytes:
+        view = retrieval(viewer, instance, self._inquiry.rights)
+        return whole(make(self._serializer, instance, view.get_serializer_context()))
 
     def _make_shared(self, viewers: AbstractSet[Viewer]) -> None:
         inquiry = self._inquiry
@@ -116,7 +120,7 @@ class Representation:
     def _share(
         self,
         viewers: AbstractSet[Viewer],
-        make: Callable[[Any], Made],
+        write: Callable[[Any], Made],
         known: Mapping[int, bool] | None = None,
     ) -> Iterator[tuple[Made, AbstractSet[Viewer]]]:
         """What is made for the viewers together, or for each of the parts into which they fall."""
@@ -129,7 +133,7 @@ class Representation:
                 continue
             failure = ""
             try:
-                made = copy_context().run(self._run, audience, make)
+                made = copy_context().run(self._run, audience, write)
             except DatabaseFailure:
                 raise
             except BaseException as error:
@@ -143,10 +147,10 @@ class Representation:
             else:
                 yield made, audience.viewers
 
-    def _run(self, audience: Audience, make: Callable[[Any], Made]) -> Made:
+    def _run(self, audience: Audience, write: Callable[[Any], Made]) -> Made:
         instance = audience.root = own_copy(self._inquiry.instance)
         view = shared_retrieval(audience, instance)
-        return make(self._serializer(instance, context=view.get_serializer_context()))
+        return write(make(self._serializer, instance, view.get_serializer_context()))
 
     def _compartments(self) -> list[frozenset[str]]:
         """The names of the fields behind each guard, facts left out."""
@@ -183,9 +187,9 @@ class Representation:
         audiences: list[Holding] = [(viewers, ())]
         runs = [(partial(rest, self._guards, self._facts), viewers)]
         runs += [(partial(only, names), allowed[next(iter(names))] & viewers) for names in compartments]
-        for make, among in runs:
+        for write, among in runs:
             made: list[Version] = []
-            for (places, stretches), alike in self._share(among, make):  # noqa: B007
+            for (places, stretches), alike in self._share(among, write):  # noqa: B007
                 made.append((stretches, alike))
             audiences = divide(audiences, made)
         self._write(audiences, places, viewers, told)
@@ -227,12 +231,9 @@ def divide(audiences: list[Holding], made: list[Version]) -> list[Holding]:
     return divided
 
 
-def represent(
-    serializer: type[BaseSerializer[Any]], instance: Model, viewer: Viewer, rights: Rights | None = None
-) -> bytes:
-    """The JSON of an instance as a GET by this viewer gives it."""
-    context = retrieval(viewer, instance, rights).get_serializer_context()
-    return encode(serializer(instance, context=context).data)
+def represent(serializer: type[BaseSerializer[Any]], instance: Model, viewer: Viewer) -> bytes:
+    """The JSON of an instance as a GET by this viewer gives it, by nothing but DRF."""
+    return whole(serializer(instance, context=retrieval(viewer, instance).get_serializer_context()))
 
 
 def whole(serializer: Any) -> bytes:

@@ -887,11 +887,32 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
 
     assert world.evaluations == []
     assert watch.timer is timer
+    timer._run()
     timer.cancel()
-    world.hub._mark_watch(watch)  # as the timer does
     await world.see(readers)
     assert world.evaluations == [2]
     assert watch.timer is None
+
+
+async def test_while_an_object_goes_on_to_change_it_is_looked_at_less_often_up_to_a_limit(world, seldom):
+    await world.watch(1)
+    await world.change()
+    await world.settled()
+    [watch] = world.hub._watching.values()
+    intervals = [watch.interval]
+    for _ in range(4):
+        await world.change()
+        await until(lambda: watch.timer is not None)
+        assert watch.timer.when() == pytest.approx(watch.marked + watch.interval, abs=1)
+        timer = watch.timer
+        timer._run()
+        timer.cancel()
+        intervals.append(watch.interval)
+    watch.marked -= intervals[-1]
+    await world.change()
+    await until(lambda: watch.interval < intervals[-1])
+
+    assert [*intervals, watch.interval] == [1_000, 2_000, 4_000, 4_000, 4_000, 1_000]
 
 
 async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(world, seldom):
