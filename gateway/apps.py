@@ -15,10 +15,12 @@ class LivegateConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (the checks register themselves)
+        from .access import watch_access
         from .changes import watch_published
         from .models import PushModelMixin
         from .publications import watchers
 
         autodiscover_modules("publications")
         watch_published(gives_own_notice=PushModelMixin)
+        watch_access()
         watchers.append(partial(watch_published, gives_own_notice=PushModelMixin))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
@@ -15,6 +17,7 @@ from ..serializers.guards import PerUserSerializerMixin, guards_of, unknown_guar
 from ..serializers.hashids import MAX_LENGTH
 from ..serializers.settings import DEFAULTS, setting
 from .changes import tracker_names
+from .consumers import NotificationConsumer
 from .models import PushModelMixin
 from .publications import all_publications, find, is_serializer
 
@@ -80,6 +83,58 @@ def backend_problems() -> Iterator[CheckMessage]:
             hint="Add guardian.backends.ObjectPermissionBackend to AUTHENTICATION_BACKENDS.",
             id="livegate.W002",
         )
+
+
+@register(Tags.security)
+def check_origins(**_: Any) -> list[CheckMessage]:
+    """Whether a page of another site can open a socket with the cookies of whoever looks at it (cross-site WebSocket
+    hijacking): browsers don't stop it, the server has to look at the Origin."""
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path:
+        return []
+    try:
+        application = import_string(path)
+    except Exception as error:
+        return [
+            Warning(
+                f"ASGI_APPLICATION can't be looked into: {type(error).__name__}.",
+                hint="Whether it checks the Origin of WebSockets is not known.",
+                id="livegate.W004",
+            )
+        ]
+    if all(is_checked(origins) for origins in origins_before_consumers(application)):
+        return []
+    return [
+        Warning(
+            "Any page of any site can open a WebSocket here, as whoever looks at that page.",
+            hint="Put channels.security.websocket.AllowedHostsOriginValidator around the WebSocket side in "
+            f"{path}, and no '*' into ALLOWED_HOSTS.",
+            id="livegate.W005",
+        )
+    ]
+
+
+def is_checked(origins: list[list[str]]) -> bool:
+    return any("*" not in allowed for allowed in origins)
+
+
+def origins_before_consumers(application: Any, before: tuple[list[str], ...] = ()) -> Iterator[list[list[str]]]:
+    """For each way to a consumer of livegate's, the origins that are allowed on it, by each of the validators that
+    stand there."""
+    if isinstance(application, OriginValidator):
+        before = (*before, list(application.allowed_origins))
+    consumer = getattr(application, "consumer_class", None)
+    if isinstance(consumer, type) and issubclass(consumer, NotificationConsumer):
+        yield list(before)
+    if isinstance(application, ProtocolTypeRouter):
+        further = [application.application_mapping.get("websocket")]
+    elif isinstance(application, URLRouter):
+        further = [route.callback for route in application.routes]
+    else:
+        further = [getattr(application, name, None) for name in ("application", "inner", "app")]
+    for one in further:
+        if one is not None:
+            yield from origins_before_consumers(one, before)
 
 
 def salt_problems() -> Iterator[CheckMessage]:

@@ -8,6 +8,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from ..permissions.viewers import Viewer
 from . import frames
+from .credentials import Credentials
 from .decisions import Pair
 from .hub import enter, leave
 from .messages import Refusal, parse
@@ -43,10 +44,11 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
-        self.socket = Socket(Viewer.of_scope(self.scope), sender(self.base_send), self.close)
-        self.hub, self.entered = enter(self.socket), True
+        credentials = Credentials.of_scope(self.scope, Viewer.of_scope(self.scope))
+        self.socket = Socket(credentials, sender(self.base_send), self.close)
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        self.hub, self.entered = enter(self.socket), True
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         try:

@@ -12,28 +12,34 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from channels.layers import get_channel_layer
 from django.db import connections
 
 from ..serializers.settings import setting
 from .courier import courier
+from .credentials import ended
 from .evaluation import evaluate
+from .listener import FIRST_PAUSE, LONGEST_PAUSE, Listener
 from .logs import report
 from .messages import Refusal
-from .notices import group_names, pack, unpack
+from .metrics import count
 from .subscriptions import Subscription, Watch
+from .sweep import keep_sweeping
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
+    from .credentials import Credentials
     from .decisions import Decision, Pair
     from .messages import Message
+    from .notices import Notice
     from .subscriptions import Key, Socket
 
     Decided = tuple[Subscription, Decision]
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 
 # A view that was not sent this many seconds after it was made is not sent, but made anew.
 VIEW_LIFETIME = 1.0
@@ -41,12 +47,12 @@ VIEW_LIFETIME = 1.0
 SENDS_IN_A_ROW = 250
 # While an object goes on to change, it is looked at after an interval that doubles, up to so many NOTICE_INTERVALs.
 LONGEST_INTERVAL = 4
-# Seconds between two echoes, until one is heard.
-ECHO_INTERVAL = 0.2
 # The WebSocket close code for an error of the server's (RFC 6455, 7.4.1).
 INTERNAL_ERROR = 1011
-# Seconds to wait after a failure, doubled with each that follows.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+# The one for a socket whose user was logged out, deactivated or deleted, or whose right to be there expired.
+UNAUTHORIZED = 4401
+# Seconds for which the session of a socket that was closed for a log out opens no other.
+LOGGED_OUT_FOR = 60
 
 
 class Hub:
@@ -54,11 +60,13 @@ class Hub:
 
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
+        self._by_token: dict[str, dict[Socket, None]] = {}  # of the user and of the session
+        self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
         self._watching: dict[Key, Watch] = {}
         self._ready: dict[Socket, None] = {}  # not busy, and something of them is dirty
         self._work = asyncio.Event()
-        self._listening = asyncio.Event()
-        self._unheard: dict[str, str] = {}  # echoes not heard yet, to the group they were sent to
+        self._doubted: dict[Socket, None] = {}  # whose credentials are to be examined
+        self._doubts = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-hub")
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,17 +75,34 @@ class Hub:
         self._expires = 0.0
         self._all_handed_out = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._listener = Listener(self._hear, self._miss)
         courier.use(self._loop)
-        self._spawn(self._keep_listening())
+        self._spawn(self._listener.keep_listening())
         self._spawn(self._evaluate_forever())
+        self._spawn(self._examine_forever())
+        self._spawn(keep_sweeping(self))
 
     # What sockets ask of it
+
+    def admit(self, socket: Socket) -> None:
+        """Take in a socket that was opened. One of a session that has just ended is closed at once."""
+        self.sockets.add(socket)
+        for token in socket.tokens:
+            self._by_token.setdefault(token, {})[socket] = None
+        seconds = socket.credentials.seconds_left
+        if seconds is not None:
+            socket.expiry = self._loop.call_later(seconds, self.examine, [socket])
+        if not self._logged_out.keys().isdisjoint(socket.tokens):
+            self._expel(socket)
 
     def subscribe(self, socket: Socket, pair: Pair, request: Message) -> None:
         """Watch an object for a socket, and answer the request when it was evaluated. Raises Refusal at a limit.
 
-        It is registered before it is read, so that a change in between is not missed.
+        It is registered before it is read, so that a change in between is not missed. A socket that is being closed
+        asks in vain.
         """
+        if socket not in self.sockets:
+            return
         limit = setting("MAX_SUBSCRIPTIONS")
         subscription = socket.subscriptions.get((pair.publication.label, pair.hashid))
         if socket.unanswered >= limit or (subscription is None and len(socket.subscriptions) >= limit):
@@ -109,6 +134,14 @@ class Hub:
             self.unsubscribe(socket, key)
         self.sockets.discard(socket)
         self._ready.pop(socket, None)
+        self._doubted.pop(socket, None)
+        for token in socket.tokens:
+            if same := self._by_token.get(token):
+                same.pop(socket, None)
+                if not same:
+                    del self._by_token[token]
+        if socket.expiry is not None:
+            socket.expiry.cancel()
 
     def abandon(self, socket: Socket) -> None:
         """Forget a socket, and wait no longer for what is being sent to it."""
@@ -128,62 +161,41 @@ class Hub:
 
     # Hearing
 
-    async def _keep_listening(self) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await self._listen()
-            except Exception as error:
-                report("hub_failed", "The hub can't hear the channel layer; it tries again.", innermost(error))
-                pause = FIRST_PAUSE if self._listening.is_set() else min(2 * pause, LONGEST_PAUSE)
-                self._listening.clear()
-                await asyncio.sleep(pause)
+    def _hear(self, notice: Notice) -> None:
+        watch = self._watching.get((notice.label, notice.hashid))
+        if notice.kind == "logout":
+            self._log_out(notice.token)
+        elif notice.kind == "access" and notice.label:
+            for subscription in watch.subscriptions if watch else ():
+                # Who is anonymous has the rights of a user that guardian keeps for that.
+                if not notice.token or subscription.socket.user_token in (notice.token, ""):
+                    self._mark(subscription, is_outdated=True)
+        elif notice.kind == "access":
+            self._hear_of_users(self._by_token.get(notice.token, {}) if notice.token else self.sockets)
+            self.examine(self._by_token.get(notice.token, {}))
+        elif watch:
+            self._hear_of_object(watch)
 
-    async def _listen(self) -> None:
-        """Join the notice groups and hear them until something fails. What came before may have been missed: once
-        they are heard, everything is dirty."""
-        layer = get_channel_layer()
-        if layer is None:
-            raise LookupError("CHANNEL_LAYERS has no default")
-        channel = await layer.new_channel()
-        groups = group_names()
-        try:
-            await join(layer, groups, channel)
-            self._unheard = {uuid4().hex: group for group in groups}
-            async with asyncio.TaskGroup() as together:
-                together.create_task(self._echo(layer))
-                together.create_task(self._receive(layer, channel))
-        finally:
-            for group in groups:
-                with contextlib.suppress(Exception):
-                    await layer.group_discard(group, channel)
+    def _hear_of_users(self, sockets: Iterable[Socket]) -> None:
+        for socket in sockets:
+            for subscription in socket.subscriptions.values():
+                self._mark(subscription, is_outdated=True)
 
-    async def _echo(self, layer: Any) -> None:
-        """Call into every group until it is heard: that a group was joined is not certain before (on Redis, the
-        SUBSCRIBE may still be on its way when ``group_add`` returns)."""
-        while self._unheard:
-            for echo, group in list(self._unheard.items()):
-                await layer.group_send(group, pack([], echo))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ECHO_INTERVAL):
-                    await self._listening.wait()
+    def _log_out(self, token: str) -> None:
+        """Close the sockets of a session, without a look: it was told before the session was removed. For the same
+        reason, one that is opened with it is closed for a while."""
+        now = self._loop.time()
+        self._logged_out = {one: when for one, when in self._logged_out.items() if when > now - LOGGED_OUT_FOR}
+        self._logged_out[token] = now
+        for socket in list(self._by_token.get(token, ())):
+            self._expel(socket)
 
-    async def _receive(self, layer: Any, channel: str) -> None:
-        while True:
-            message = await layer.receive(channel)
-            try:
-                notices = unpack(message)
-            except ValueError as error:
-                report("notice_malformed", "A message in a notice group is none of livegate's.", error)
-                continue
-            for notice in notices:
-                if watch := self._watching.get((notice.label, notice.hashid)):
-                    self._hear(watch)
-            if self._unheard.pop(message.get("echo", ""), None) and not self._unheard:
-                self._mark_all()
-                self._listening.set()
+    def _miss(self) -> None:
+        """Anything may have changed, rights too."""
+        self._hear_of_users(self.sockets)
+        self.examine(self.sockets)
 
-    def _hear(self, watch: Watch) -> None:
+    def _hear_of_object(self, watch: Watch) -> None:
         """The first change of an object is looked at at once, those that follow together, and the longer they go on,
         the more of them."""
         if watch.timer is None:
@@ -197,19 +209,24 @@ class Hub:
         shortest = setting("NOTICE_INTERVAL")
         watch.interval = min(max(interval, shortest), LONGEST_INTERVAL * shortest)
         watch.timer, watch.marked = None, self._loop.time()
-        for subscription in watch.subscriptions:
+        self.look_again(watch.subscriptions)
+
+    def look_again(self, subscriptions: Iterable[Subscription]) -> None:
+        """Have these evaluated, as far as they are still there, when their sockets are ready."""
+        for subscription in subscriptions:
             self._mark(subscription)
 
-    def _mark_all(self) -> None:
-        for socket in self.sockets:
-            for subscription in socket.subscriptions.values():
-                self._mark(subscription)
+    def subscriptions(self) -> Iterator[Subscription]:
+        """All of them; those to one object stand together."""
+        for watch in self._watching.values():
+            yield from watch.subscriptions
 
-    def _mark(self, subscription: Subscription) -> None:
+    def _mark(self, subscription: Subscription, *, is_outdated: bool = False) -> None:
+        """``is_outdated``: what was made of it before is not to be sent any more."""
         socket = subscription.socket
         if not subscription.is_current:
             return
-        socket.dirty[subscription] = None
+        socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
         if not socket.busy:
             self._ready[socket] = None
             self._work.set()
@@ -220,7 +237,7 @@ class Hub:
         pause = FIRST_PAUSE
         while True:
             await self._work.wait()
-            await self._listening.wait()
+            await self._listener.hears.wait()
             batch = self._take()
             items = [item for taken in batch.values() for item in taken]
             try:
@@ -266,6 +283,42 @@ class Hub:
         # In a context of its own: nothing that is set in one evaluation is there in the next.
         return await self._loop.run_in_executor(self._executor, Context().run, evaluate_connected, pairs)
 
+    # Examining
+
+    def examine(self, sockets: Iterable[Socket]) -> None:
+        """Have it looked at whether these sockets may still be there, and those closed that may not."""
+        self._doubted |= dict.fromkeys(sockets)
+        if self._doubted:
+            self._doubts.set()
+
+    async def _examine_forever(self) -> None:
+        while True:
+            await self._doubts.wait()
+            sockets = {one.credentials: one for one in islice(self._doubted, setting("BATCH_SIZE"))}
+            for socket in sockets.values():
+                del self._doubted[socket]
+            if not self._doubted:
+                self._doubts.clear()
+            try:
+                over = await self._loop.run_in_executor(self._executor, Context().run, ended_connected, [*sockets])
+            except Exception as error:
+                report("sockets_unexamined", f"Whether {len(sockets)} sockets may stay can't be told yet.", error)
+                self._loop.call_later(LONGEST_PAUSE, self.examine, [*sockets.values()])
+                continue
+            for credentials in over:
+                self._expel(sockets[credentials])
+
+    def _expel(self, socket: Socket) -> None:
+        """Close a socket that has no right to be there any more, also one that is waiting for its client to read."""
+        if socket in self.sockets:
+            count("sockets_expelled")
+            self.abandon(socket)
+            self._spawn(self._close(socket, UNAUTHORIZED))
+
+    async def _close(self, socket: Socket, code: int) -> None:
+        with contextlib.suppress(Exception):  # it is gone already
+            await socket.close(code)
+
     # Delivering
 
     def _run_on(self) -> None:
@@ -289,6 +342,8 @@ class Hub:
                 socket.delivery, expires = runner, self._expires
                 try:
                     for position, (subscription, decision) in enumerate(decided):
+                        if socket.dirty and socket.dirty.get(subscription):
+                            continue  # rights changed since it was made
                         if position and self._loop.time() > expires:
                             self._put_back(socket, [one for one, _ in decided[position:]])
                             break
@@ -338,7 +393,7 @@ class Hub:
         socket.busy = False
         for subscription in subscriptions:
             if subscription.is_current:
-                socket.dirty[subscription] = None
+                socket.dirty.setdefault(subscription, False)
         if socket.dirty and socket in self.sockets:
             self._ready[socket] = None
             self._work.set()
@@ -357,12 +412,22 @@ def is_cancelled(task: asyncio.Task[None] | None) -> bool:
 
 def evaluate_connected(pairs: list[Pair]) -> dict[Pair, Decision]:
     """Evaluate on the connections of this thread, which stay open from one evaluation to the next (also where
-    ``CONN_MAX_AGE`` is 0, as for requests): to open one takes longer than to evaluate. One that failed is replaced."""
+    ``CONN_MAX_AGE`` is 0, as for requests): to open one takes longer than to evaluate."""
+    return connected(evaluate, pairs)
+
+
+def ended_connected(credentials: list[Credentials]) -> set[Credentials]:
+    """The same, to examine."""
+    return connected(ended, credentials)
+
+
+def connected(function: Callable[[Given], Answer], given: Given) -> Answer:
+    """Call it on the connections of this thread; one that has failed is replaced."""
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
     try:
-        return evaluate(pairs)
+        return function(given)
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, StopIteration):
             raise
@@ -378,7 +443,7 @@ def enter(socket: Socket) -> Hub:
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
         _hubs[loop] = Hub()
-    _hubs[loop].sockets.add(socket)
+    _hubs[loop].admit(socket)
     return _hubs[loop]
 
 
@@ -389,24 +454,3 @@ async def leave(socket: Socket, hub: Hub) -> None:
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]
         await hub.stop()
-
-
-async def join(layer: Any, groups: list[str], channel: str) -> None:
-    """Put a channel into the groups. One that could not join all is forgotten, which channels_redis does only when a
-    ``receive()`` is cancelled: until then it would collect what nobody reads."""
-    try:
-        for group in groups:
-            await layer.group_add(group, channel)
-    except BaseException:
-        receiving = asyncio.ensure_future(layer.receive(channel))
-        await asyncio.sleep(0)  # so that it has begun, and can be cancelled
-        receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
-        raise
-
-
-def innermost(error: BaseException) -> BaseException:
-    """The first error in a group of them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -14,6 +14,8 @@ Event = Literal[
     "notice_malformed",
     "notices_unsent",
     "serializer_personal",
+    "sockets_unexamined",
+    "sweep_late",
     "viewer_denied",
 ]
 
@@ -38,6 +40,11 @@ def deny(label: str, error: BaseException) -> None:
         error,
         model=label,
     )
+
+
+def warn(event: Event, sentence: str, **facts: Any) -> None:
+    """Log what is no error yet."""
+    logger.warning(sentence, extra={"event": event, **facts})
 
 
 def tell(event: Event, sentence: str, **facts: Any) -> None:

@@ -12,6 +12,8 @@ Count = Literal[
     "views_alone",
     "canaries",
     "canary_mismatches",
+    "sockets_expelled",
+    "sweeps",
 ]
 
 _counts: Counter[Count] = Counter()

@@ -1,33 +1,53 @@
-"""The notice: all that crosses the channel layer when an instance changed."""
+"""The notice: all that crosses the channel layer when an instance changed, or who may see what."""
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 from zlib import crc32
 
+from django.contrib.auth import get_user_model
+from django.utils.crypto import salted_hmac
+
 from ..serializers.settings import setting
 
-Kind = Literal["create", "update", "delete"]
+Kind = Literal["create", "update", "delete", "access", "logout"]
 KINDS = frozenset(get_args(Kind))
 MESSAGE_TYPE = "livegate.notices"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """That something happened to one instance. A hint, never content: receivers read for themselves what is true.
+    """That something happened. A hint, never content: receivers read for themselves what is true.
 
-    ``label`` is the model's (``"board.Card"``), ``hashid`` the instance's.
+    ``label`` is a model's (``"board.Card"``), ``hashid`` an instance's; in ``access``, which says that rights changed,
+    '' for whatever somebody watches. ``token`` narrows it to the sockets of one user, or in ``logout`` of one session;
+    '' for those of all.
     """
 
     kind: Kind
-    label: str
-    hashid: str
+    label: str = ""
+    hashid: str = ""
+    token: str = ""
 
     @property
     def group(self) -> str:
         """The channel layer group that carries it: always the same for one instance."""
         return group_name(crc32(f"{self.label}:{self.hashid}".encode()) % setting("NOTICE_GROUPS"))
+
+
+def token_of_user(key: Any) -> str:
+    """What stands for a user in notices; '' for an anonymous one. Who has no ``SECRET_KEY`` can't tell who it is."""
+    return "" if key is None else token("user", get_user_model()._meta.pk.to_python(key))
+
+
+def token_of_session(key: str | None) -> str:
+    """What stands for a session."""
+    return token("session", key) if key else ""
+
+
+def token(kind: str, value: Any) -> str:
+    return salted_hmac(f"livegate.{kind}", str(value), algorithm="sha256").hexdigest()[:24]
 
 
 def group_name(index: int) -> str:
@@ -41,7 +61,7 @@ def group_names() -> list[str]:
 
 def pack(notices: list[Notice], echo: str = "") -> dict[str, Any]:
     """The channel layer message that carries the notices. A hub that hears its own echo knows that it is listening."""
-    return {"type": MESSAGE_TYPE, "notices": [list(astuple(notice)) for notice in notices], "echo": echo}
+    return {"type": MESSAGE_TYPE, "notices": [write(notice) for notice in notices], "echo": echo}
 
 
 def unpack(message: dict[str, Any]) -> list[Notice]:
@@ -52,8 +72,14 @@ def unpack(message: dict[str, Any]) -> list[Notice]:
     return [read(entry) for entry in found]
 
 
+def write(notice: Notice) -> list[str]:
+    return [notice.kind, notice.label, notice.hashid, *([notice.token] if notice.token else [])]
+
+
 def read(entry: Any) -> Notice:
     match entry:
-        case [str() as kind, str() as label, str() as hashid] if kind in KINDS:
-            return Notice(cast("Kind", kind), label, hashid)
+        case [str() as kind, str() as label, str() as hashid, *rest] if kind in KINDS:
+            match rest:
+                case [] | [str()]:
+                    return Notice(cast("Kind", kind), label, hashid, *rest)
     raise ValueError("not a notice")

@@ -60,17 +60,20 @@ def announce(
     """
     try:
         notices = [notice for instance in instances for notice in notices_of(kind, instance)]
-
-        def post() -> None:
-            if settle is not None:
-                settle()
-            if notices:
-                courier.post(notices)
-
-        transaction.on_commit(post, using=using or instances[0]._state.db, robust=True)
+        post_after_commit(notices, using or instances[0]._state.db, settle)
     except Exception as error:
         labels = ", ".join(sorted({instance._meta.label for instance in instances}))
         report("notices_unsent", f"No notice was given of a change of {labels}.", error)
+
+
+def post_after_commit(notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None = None) -> None:
+    def post() -> None:
+        if settle is not None:
+            settle()
+        if notices:
+            courier.post(notices)
+
+    transaction.on_commit(post, using=using, robust=True)
 
 
 def notices_of(kind: Kind, instance: Model) -> Iterator[Notice]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..permissions.viewers import Viewer
+    from .credentials import Credentials
     from .decisions import Decision, Pair
     from .messages import Message
 
@@ -20,25 +21,44 @@ Key = tuple[str, str]
 
 
 class Socket:
-    """One connected client: its viewer, its subscriptions, and which of them are dirty.
+    """One connected client: its credentials, its subscriptions, and which of them are dirty.
 
     While it is ``busy`` (its views are being made or sent) it is not evaluated again: what changes meanwhile only
     becomes dirty, however often.
     """
 
-    __slots__ = ("busy", "close", "delivery", "dirty", "send", "subscriptions", "unanswered", "viewer")
+    __slots__ = (
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "send", "session_token", "subscriptions"),
+        *("unanswered", "user_token"),
+    )
 
     def __init__(
-        self, viewer: Viewer, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]]
+        self,
+        credentials: Credentials,
+        send: Callable[[str], Awaitable[None]],
+        close: Callable[[int], Awaitable[None]],
     ) -> None:
-        self.viewer = viewer
+        self.credentials = credentials
+        self.user_token = credentials.user_token
+        self.session_token = credentials.session_token
         self.send = send
         self.close = close
         self.subscriptions: dict[Key, Subscription] = {}
-        self.dirty: dict[Subscription, None] = {}
+        # True where what was made of it before is not to be sent any more.
+        self.dirty: dict[Subscription, bool] = {}
+        self.expiry: TimerHandle | None = None  # that will have its credentials examined
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.unanswered = 0  # requests
+
+    @property
+    def viewer(self) -> Viewer:
+        return self.credentials.viewer
+
+    @property
+    def tokens(self) -> list[str]:
+        """What stands for its user and its session in notices."""
+        return [token for token in (self.user_token, self.session_token) if token]
 
 
 class Subscription:

@@ -23,6 +23,10 @@ DEFAULTS: dict[str, Any] = {
     "MAX_FRAME_BYTES": 16_384,
     # How many objects one socket may be subscribed to.
     "MAX_SUBSCRIPTIONS": 1_000,
+    # Everything that is watched is looked at again within so many seconds, whether a notice told of it or not.
+    "SWEEP_PERIOD": 60.0,
+    # How many subscriptions and sockets are looked at again in a second, in one process.
+    "SWEEP_RATE": 1_000,
     # How long the channel layer may take for the notices of one group before it is given up and logged, in seconds.
     "SEND_TIMEOUT": 5.0,
 }

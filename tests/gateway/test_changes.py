@@ -482,7 +482,7 @@ def test_a_user_who_logs_in_is_not_pushed_and_one_who_is_renamed_is(posted, clie
 
     user.email = "new@example.com"
     user.save()
-    assert posted.look() == [("update", "auth.User")]
+    assert posted.look() == [("update", "auth.User"), ("access", "")]
 
 
 def test_a_tracker_that_fails_to_answer_does_not_fail_the_save(tracked, posted, monkeypatch):

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.middleware import BaseMiddleware
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import OriginValidator
+from config import asgi
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.urls import path
 from lab.models import ForeignProxy, Page, Tracked, Unpublished
 from model_utils import FieldTracker
 from rest_framework import serializers
 
 from livegate.gateway import publications
-from livegate.gateway.checks import check_publications, check_settings
+from livegate.gateway.checks import check_origins, check_publications, check_settings
+from livegate.gateway.consumers import NotificationConsumer
 from livegate.gateway.publications import publish
+from livegate.gateway.routing import websocket_urlpatterns
 from livegate.permissions import anyone
 from livegate.serializers import HashidField, PerUserSerializerMixin
 
@@ -183,3 +192,67 @@ def test_they_run_with_djangos_own_and_stop_a_command(settings):
 
     with pytest.raises(SystemCheckError, match=r"livegate\.E002"):
         call_command("check")
+
+
+# Cross-site WebSocket hijacking
+
+
+@pytest.fixture
+def served(settings, monkeypatch):
+    """Serve an application."""
+
+    def serve(websocket):
+        monkeypatch.setattr(asgi, "application", ProtocolTypeRouter({"http": asgi.django_application, **websocket}))
+        settings.ASGI_APPLICATION = "config.asgi.application"
+
+    return serve
+
+
+ROUTES = URLRouter(websocket_urlpatterns)
+
+
+def test_the_set_up_of_the_example_and_of_the_readme_is_sound(settings):
+    assert settings.ASGI_APPLICATION == "config.asgi.application"
+    assert check_origins() == []
+
+
+@pytest.mark.parametrize(
+    "websocket",
+    [
+        ROUTES,
+        AuthMiddlewareStack(ROUTES),
+        AuthMiddlewareStack(BaseMiddleware(ROUTES)),
+        OriginValidator(ROUTES, ["*"]),
+        URLRouter([path("checked/", OriginValidator(ROUTES, ["a.org"])), path("open/", ROUTES)]),
+        URLRouter([path("", NotificationConsumer.as_asgi())]),
+        URLRouter([path("", type("Own", (NotificationConsumer,), {}).as_asgi())]),
+    ],
+)
+def test_a_way_to_the_consumer_without_a_look_at_the_origin(served, websocket):
+    served({"websocket": websocket})
+
+    assert ids(check_origins()) == ["livegate.W005"]
+
+
+@pytest.mark.parametrize(
+    "websocket",
+    [
+        {"websocket": OriginValidator(AuthMiddlewareStack(ROUTES), ["a.org"])},
+        {"websocket": AuthMiddlewareStack(OriginValidator(ROUTES, ["a.org"]))},
+        {"websocket": OriginValidator(OriginValidator(ROUTES, ["a.org"]), ["*"])},
+        {"websocket": URLRouter([path("", OriginValidator(ROUTES, ["a.org"]))])},
+        {"websocket": URLRouter([path("other/", AsyncWebsocketConsumer.as_asgi())])},
+        {},
+    ],
+)
+def test_each_way_to_the_consumer_is_checked_or_there_is_none(served, websocket):
+    served(websocket)
+
+    assert check_origins() == []
+
+
+def test_an_application_that_can_not_be_looked_into(settings):
+    settings.ASGI_APPLICATION = "config.asgi.nothing"
+    assert ids(check_origins()) == ["livegate.W004"]
+    settings.ASGI_APPLICATION = None
+    assert check_origins() == []

@@ -17,9 +17,11 @@ from lab.models import Page
 from rest_framework import serializers
 
 from livegate.gateway import hub as hub_module
+from livegate.gateway import listener
+from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.hub import Hub, enter, evaluate_connected, innermost, leave
+from livegate.gateway.hub import Hub, enter, evaluate_connected, leave
 from livegate.gateway.messages import parse
 from livegate.gateway.notices import Notice, pack
 from livegate.gateway.notifications import anotify, notify
@@ -75,9 +77,10 @@ def gate(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Failures are tried again at once."""
-    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 0.002)
-    monkeypatch.setattr(hub_module, "ECHO_INTERVAL", 0.01)
+    for module in (hub_module, listener):
+        monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+        monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
 
 
 async def rename(card, title):
@@ -560,12 +563,6 @@ async def test_notices_are_heard_in_all_groups(demo, connect, settings):
     assert {(await client.receive())["meta"]["id"] for _ in pages} == {page.hashid for page in pages}
 
 
-def test_the_innermost_error_of_a_group_is_the_one_that_is_told():
-    error = ValueError()
-
-    assert innermost(ExceptionGroup("", [ExceptionGroup("", [error]), KeyError()])) is error
-
-
 # Sending, with sockets that are only sent to
 
 
@@ -577,7 +574,7 @@ class Reader:
         self.reading.set()
         self.sent, self.runners, self.closed = [], [], []
         self.error = self.close_error = None
-        self.socket = Socket(viewer, self.send, self.close)
+        self.socket = Socket(Credentials.of_scope({}, viewer), self.send, self.close)
 
     async def send(self, text):
         self.runners.append(asyncio.current_task())
@@ -626,7 +623,7 @@ class World:
 
     @property
     def tasks(self):
-        """The tasks of the hub: two that hear and evaluate, and those that are sending."""
+        """The tasks of the hub: those that hear, evaluate, examine and sweep, and those that are sending."""
         return {task for task in self.hub._tasks if not task.done()}
 
     async def settled(self):
@@ -703,7 +700,7 @@ async def test_a_stalled_socket_can_be_left_and_leaves_no_task(world, stalled):
 
     await until(lambda: all(delivery.done() for delivery in deliveries))
     assert all(delivery.cancelled() for delivery in deliveries)
-    assert len(world.tasks) == 2  # which hear, and evaluate
+    assert len(world.tasks) == 4  # which hear, evaluate, examine and sweep
     await world.change()
     await world.see(readers[stalled:])
 
@@ -787,7 +784,7 @@ async def test_a_send_that_fails_or_is_cancelled_closes_its_socket_and_no_other_
     assert readers[2].closed == [1011]
     assert readers[2].socket not in world.hub.sockets
     assert readers[2].socket.delivery is None
-    assert len(world.tasks) == 2
+    assert len(world.tasks) == 4
     assert [record.event for record in caplog.records] == ([] if isinstance(error, OSError) else ["delivery_failed"])
 
 
@@ -815,7 +812,7 @@ async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, cl
 
     await until(delivery.done)
     await world.settled()
-    assert len(world.tasks) == 2
+    assert len(world.tasks) == 4
 
 
 async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):

@@ -2,9 +2,15 @@
 
 import pytest
 
-from livegate.gateway.notices import Notice, group_names, pack, unpack
+from livegate.gateway.notices import Notice, group_names, pack, token_of_session, token_of_user, unpack
 
-NOTICES = [Notice("update", "board.Card", "7sd8f"), Notice("delete", "board.Card", "x")]
+NOTICES = [
+    Notice("update", "board.Card", "7sd8f"),
+    Notice("delete", "board.Card", "x"),
+    Notice("access", "board.Card", "x", "of a user"),
+    Notice("access"),
+    Notice("logout", token="of a session"),
+]
 
 
 def test_what_is_packed_is_unpacked():
@@ -25,6 +31,8 @@ def test_a_message_holds_the_kind_the_label_the_hashid_and_nothing_else():
         {"type": "livegate.notices", "notices": [["explode", "board.Card", "7sd8f"]]},
         {"type": "livegate.notices", "notices": [["update", "board.Card"]]},
         {"type": "livegate.notices", "notices": [["update", "board.Card", 7]]},
+        {"type": "livegate.notices", "notices": [["access", "board.Card", "x", 7]]},
+        {"type": "livegate.notices", "notices": [["access", "board.Card", "x", "of a user", "more"]]},
         {"type": "livegate.notices", "notices": [7]},
     ],
 )
@@ -40,3 +48,16 @@ def test_one_instance_is_always_told_in_the_same_group_and_many_are_spread_over_
 
     assert set(groups) == set(group_names())
     assert Notice("update", "board.Card", "7sd8f").group == Notice("delete", "board.Card", "7sd8f").group
+
+
+def test_tokens_are_the_same_in_all_processes_of_one_secret_key_and_tell_nobody_else_who_it_is(settings):
+    settings.SECRET_KEY = "one"
+    mine, another = token_of_user(1), token_of_user(2)
+    assert mine == token_of_user("1") == token_of_user(1)
+    assert len({mine, another, token_of_session("1"), token_of_session("2")}) == 4
+    settings.SECRET_KEY = "another"
+    assert token_of_user(1) != mine
+
+
+def test_nobody_and_no_session_have_no_token():
+    assert token_of_user(None) == token_of_session(None) == token_of_session("") == ""

@@ -18,6 +18,7 @@ from guardian.shortcuts import assign_perm
 from lab.models import Page
 from rest_framework import serializers
 
+from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.hub import Hub
@@ -352,7 +353,7 @@ def socket(viewer):
     class Noting(Socket):
         sent: list[str] = []
 
-    made = Noting(viewer(), send, None)
+    made = Noting(Credentials.of_scope({}, viewer()), send, None)
     made.sent = []
     for hashid in ("aaaaa", "bbbbb"):
         one = Subscription(made, Pair(made.viewer, find("lab.Page"), hashid))

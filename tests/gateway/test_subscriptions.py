@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.messages import parse
 from livegate.gateway.publications import find
@@ -17,7 +18,9 @@ ONE, TWO = View(b'{"n":1}', "one"), View(b'{"n":2}', "two")
 @pytest.fixture
 def settle(viewer):
     """``settle(view, {…request…}, …)``: what is sent after these requests came and this was decided, in short."""
-    subscription = Subscription(Socket(viewer(), send=None, close=None), Pair(viewer(), find("board.Card"), "7sd8f"))
+    subscription = Subscription(
+        Socket(Credentials.of_scope({}, viewer()), send=None, close=None), Pair(viewer(), find("board.Card"), "7sd8f")
+    )
 
     def short(text):
         frame = json.loads(text)
