@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from random import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..serializers.settings import setting
 from .logs import warn
 from .metrics import count
 
 if TYPE_CHECKING:
-    from .hub import Hub
+    from collections.abc import Collection, Iterable
+
+    from .subscriptions import Socket, Subscription
 
 # How much is looked at together, at most.
 CHUNK = 250
 
 
-async def keep_sweeping(hub: Hub) -> None:
+class Swept(Protocol):
+    """What is swept: a hub."""
+
+    sockets: Collection[Socket]
+
+    def subscriptions(self) -> Iterable[Subscription]: ...
+    def look_again(self, subscriptions: Iterable[Subscription]) -> None: ...
+    def examine(self, sockets: Iterable[Socket]) -> None: ...
+
+
+async def keep_sweeping(hub: Swept) -> None:
     """Once in each ``SWEEP_PERIOD``, have all subscriptions of a hub evaluated and the credentials of all its sockets
     examined, no more than ``SWEEP_RATE`` of them in a second; until cancelled."""
     await asyncio.sleep(random() * setting("SWEEP_PERIOD"))  # noqa: S311  # not all processes at the same time
@@ -37,7 +49,7 @@ async def keep_sweeping(hub: Hub) -> None:
         await asyncio.sleep(max(left, 0))
 
 
-async def sweep(hub: Hub) -> None:
+async def sweep(hub: Swept) -> None:
     """Once through everything."""
     watched = list(hub.subscriptions())  # those to one object stand together, and are read together
     for start in range(0, len(watched), CHUNK):

@@ -19,4 +19,5 @@ if "DATABASE_URL" in os.environ:  # where the other tests have a database of the
     DATABASES["default"]["TEST"]["NAME"] = f"test_accounts_{os.getpid()}"
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+SECRET_KEY = "a text of its own, too"
 LIVEGATE = {"HASHID_SALT": "a text of its own", "CANARY_SHARE": 0}  # nothing is made again, to see what differs
