@@ -6,13 +6,14 @@ anew, in one consistent read of the database.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from django.contrib.auth import get_user_model
 from django.db import Error as DatabaseFailure
-from django.db import router
+from django.db import connections, router
 from django.db.models import prefetch_related_objects
 
 from ..permissions.inquiries import Inquiry
@@ -31,7 +32,7 @@ from .snapshots import is_spoiled, snapshot
 from .solitude import Unsettled, decide_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from django.db.models import Model
@@ -46,6 +47,10 @@ Named = tuple["Publication", str]
 Watched = dict[Named, list["Pair"]]
 # The primary keys that are asked for, each with the hashid that stands for it.
 Wanted = dict["Publication", dict[Any, str]]
+
+
+# How many queries it took at most to fetch what a publication's permissions look at.
+_most_queries: WeakKeyDictionary[Publication, int] = WeakKeyDictionary()
 
 
 class Interrupted(Exception):
@@ -155,19 +160,44 @@ def fetch(wanted: Wanted) -> dict[Named, Model]:
     that its permissions follow."""
     instances: dict[Named, Model] = {}
     for publication, keys in wanted.items():
-        found = list(publication.queryset.filter(Among("pk", keys)))
-        prefetch_related_objects(found, *relations(publication.model, publication.reads))
+        followed = relations(publication.model, publication.reads)
+        with evened_out(publication) if followed else nullcontext():
+            found = list(publication.queryset.filter(Among("pk", keys)))
+            prefetch_related_objects(found, *followed)
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
 
 
+@contextmanager
+def evened_out(publication: Publication) -> Iterator[None]:
+    """Within it, as many queries are made as it ever took: an instance that is not there, or from which nothing is
+    related to follow, is not known by a lower number."""
+    connection = connections[publication.queryset.db]
+    made = 0
+
+    def note(execute: Callable[..., Any], *asked: Any) -> Any:
+        nonlocal made
+        made += 1
+        return execute(*asked)
+
+    with connection.execute_wrapper(note):
+        yield
+    most = _most_queries[publication] = max(made, _most_queries.get(publication, 0))
+    with connection.cursor() as cursor:
+        for _ in range(made, most):
+            cursor.execute(f"SELECT 1{connection.features.bare_select_suffix}")
+
+
 def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
     """The viewers as they are now, with their rights on the objects, read after the content: one query for all
-    viewers, and three for each publication, also for objects that are not there."""
+    viewers, and three for each publication, also for objects that are not there; three more where permissions on whole
+    models are asked for."""
     rights = Rights(pair.viewer for pair in pairs)
     for publication, keys in wanted.items():
         rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
         rights.read(publication.model, keys, publication.asks_for)
+        if publication.asks_of_models:
+            rights.read_on_models()
     return rights
 
 

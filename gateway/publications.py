@@ -62,6 +62,11 @@ class Publication:
         """The codenames of the object permissions on an instance that they ask for; None where it may be any."""
         return asked_for(self._permissions) if is_serializer(self.serializer) else None
 
+    @cached_property
+    def asks_of_models(self) -> bool:
+        """Whether they ask for permissions on whole models."""
+        return any(permission.asks_of_models for permission in self._permissions)
+
     @property
     def _permissions(self) -> list[Permission]:
         serializer: Any = self.serializer

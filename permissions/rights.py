@@ -193,6 +193,11 @@ class Rights:
         for key, codename, group in of_groups:
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
 
+    def read_on_models(self) -> None:
+        """Read the permissions on whole models, in three queries, where it is from here that they are answered."""
+        if self._decide and self._decide_about_models and self._asks(ModelBackend):
+            self._model_permissions  # noqa: B018
+
     @cached_property
     def _user_keys(self) -> set[Any]:
         keys = {key for key in self.keys.values() if key is not None}

@@ -38,13 +38,15 @@ class Permission:
 
     ``reads`` names the paths that it follows from the instance, ``reads_of_user`` those from the viewer's user: what
     lies on them is fetched for all at once before anybody is asked. ``asks_for`` has the codenames of the object
-    permissions on the instance that it asks for, None where it may be any: no others are read. A permission that
-    leaves them as they are works as well.
+    permissions on the instance that it asks for, None where it may be any: no others are read. ``asks_of_models`` tells
+    whether it asks for permissions on whole models, which are read then also where there is no instance. A permission
+    that leaves them as they are works as well.
     """
 
     reads: frozenset[str] = frozenset()
     reads_of_user: frozenset[str] = frozenset()
     asks_for: frozenset[str] | None = None
+    asks_of_models: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -112,6 +114,10 @@ class Combined(Permission):
     def asks_for(self) -> frozenset[str] | None:  # type: ignore[override]
         return asked_for([self.left, self.right])
 
+    @property
+    def asks_of_models(self) -> bool:  # type: ignore[override]
+        return self.left.asks_of_models or self.right.asks_of_models
+
 
 class All(Combined):
     def allows(self, viewer: Viewer, instance: Model) -> bool:
@@ -152,6 +158,10 @@ class Not(Permission):
     def asks_for(self) -> frozenset[str] | None:  # type: ignore[override]
         return self.inner.asks_for
 
+    @property
+    def asks_of_models(self) -> bool:  # type: ignore[override]
+        return self.inner.asks_of_models
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
         return not self.inner.allows(viewer, instance)
 
@@ -179,6 +189,7 @@ class Rule(Permission):
     reads: frozenset[str] = frozenset()
     reads_of_user: frozenset[str] = frozenset()
     asks_for: frozenset[str] | None = frozenset()
+    asks_of_models: bool = False
     together: Together | None = None
 
     def allows(self, viewer: Viewer, instance: Model) -> bool:
@@ -230,6 +241,7 @@ def has_model_perm(perm: str) -> Permission:
     return Rule(
         f'has_model_perm("{perm}")',
         lambda viewer, instance: bool(viewer.user.has_perm(qualified(perm, instance))),
+        asks_of_models=True,
         together=lambda viewers, instance, rights: rights.holding(viewers, qualified(perm, instance)),
     )
 

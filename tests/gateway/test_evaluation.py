@@ -32,7 +32,7 @@ from livegate.gateway.metrics import counts
 from livegate.gateway.publications import find
 from livegate.gateway.solitude import decide_alone
 from livegate.permissions import Permission as Question
-from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission
+from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission, same_tenant
 from livegate.serializers import HashidField
 from livegate.serializers.encoding import etag
 from livegate.serializers.hashids import encode
@@ -756,22 +756,37 @@ def test_a_storm_over_three_hundred_objects_costs_no_more_queries_than_over_ten(
     assert all(evaluate(pairs).values())
 
 
-@pytest.mark.parametrize("to", [has_perm("view_page"), is_owner("owner"), has_perm("view_page") & is_authenticated])
+@pytest.mark.parametrize(
+    "to",
+    [
+        has_perm("view_page"),
+        is_owner("owner"),
+        has_perm("view_page") & is_authenticated,
+        has_model_perm("view_page"),
+        is_authenticated & ~~has_model_perm("view_page"),
+        is_owner("editors"),
+        is_owner("owner__groups__user"),
+        same_tenant("editors__memberships__organization", "memberships__organization"),
+    ],
+    ids=repr,
+)
 @pytest.mark.django_db(transaction=True)
 def test_hidden_gone_and_never_existed_cost_the_same_queries(demo, viewer, republish, queries, to):
     publication = republish(Page, shapes.Guarded, to=to)
-    hidden, gone = Page.objects.create(owner=demo.amira), Page.objects.create(owner=demo.amira)
+    shown, hidden, gone = (Page.objects.create(owner=demo.amira) for _ in range(3))
+    shown.editors.add(demo.amira)  # from whom all leads on that a permission here follows
     gone_hashid = gone.hashid
     gone.delete()
 
-    evaluate([Pair(viewer(), publication, hidden.hashid)])  # Django keeps what content types it has read
+    evaluate([Pair(viewer(demo.amira), publication, shown.hashid)])  # content types are kept, what it takes is known
 
     for user in (demo.dev, demo.nobody):
         asked = [
             queries([Pair(viewer(user), publication, hashid)])
-            for hashid in (hidden.hashid, gone_hashid, Page(pk=77_777).hashid)
+            for hashid in (hidden.hashid, gone_hashid, Page(pk=77_777).hashid, "no hashid", "")
         ]
         assert len({len(statements) for statements in asked}) == 1
+        assert not any(evaluate([Pair(viewer(user), publication, hidden.hashid)]).values())
 
 
 # Law 2, where the database has no snapshots
