@@ -1,4 +1,5 @@
-"""Token authentication for WebSockets: a client that has no session offers the subprotocol ``token.<key>``.
+"""Token authentication for WebSockets: a client that has no session offers the subprotocol ``token.<key>``, and is
+connected for as long as that is a token.
 
 A browser can't set an Authorization header on a WebSocket, and a token in the URL ends up in logs.
 """
@@ -15,7 +16,10 @@ class TokenAuthMiddleware(BaseMiddleware):
     async def __call__(self, scope, receive, send):
         offered = [protocol for protocol in scope.get("subprotocols", []) if protocol.startswith(PREFIX)]
         if offered:  # a token that is nobody's makes nobody, not the one who is logged in besides
-            scope = {**scope, "user": await user_of(offered[0].removeprefix(PREFIX))}
+            key = offered[0].removeprefix(PREFIX)
+            scope = {**scope, "user": await user_of(key)}
+            if scope["user"].is_authenticated:
+                scope["is_valid"] = Token.objects.filter(key=key).exists
         return await super().__call__(scope, receive, send)
 
 

@@ -6,8 +6,6 @@ from django.db import transaction
 from guardian.shortcuts import assign_perm, remove_perm
 from rest_framework.authtoken.models import Token
 
-from livegate.gateway.notifications import notify
-
 from .models import Board, Card, Membership, Organization
 
 User = get_user_model()
@@ -50,7 +48,6 @@ def load():
         assign_perm(permission, payroll, card)
     assign_perm("view_card", users["cleo"], card)
     remove_perm("view_salary", users["cleo"], card)
-    notify(card)
 
 
 def member(username, employer):

@@ -12,7 +12,6 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.permissions import AllowAny, IsAuthenticatedOrReadOnly
 from rest_framework.response import Response
 
-from livegate.gateway.notifications import notify
 from livegate.permissions import Viewer
 from livegate.serializers import HashidLookupMixin
 
@@ -67,7 +66,6 @@ class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
             grant.is_valid(raise_exception=True)
             change = assign_perm if request.method == "POST" else remove_perm
             change(grant.validated_data["permission"], grant.validated_data["user"], card)
-            notify(card)
         return Response({user.username: sorted(get_perms(user, card)) for user in members})
 
 
