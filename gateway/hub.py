@@ -11,6 +11,7 @@ import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from .listener import FIRST_PAUSE, LONGEST_PAUSE, Listener
 from .logs import report
 from .messages import Refusal
 from .metrics import count
+from .paces import Pace
 from .subscriptions import Subscription, Watch
 from .sweep import keep_sweeping
 
@@ -45,12 +47,12 @@ Answer = TypeVar("Answer")
 VIEW_LIFETIME = 1.0
 # To so many sockets in a row is sent before everything else in the event loop has its turn.
 SENDS_IN_A_ROW = 250
-# While an object goes on to change, it is looked at after an interval that doubles, up to so many NOTICE_INTERVALs.
-LONGEST_INTERVAL = 4
 # The WebSocket close code for an error of the server's (RFC 6455, 7.4.1).
 INTERNAL_ERROR = 1011
 # The one for a socket whose user was logged out, deactivated or deleted, or whose right to be there expired.
 UNAUTHORIZED = 4401
+# Of so many notices that rights changed it is known when they last came, before those of long ago are forgotten.
+MOST_PACES = 1_000
 # Seconds for which the session of a socket that was closed for a log out opens no other.
 LOGGED_OUT_FOR = 60
 
@@ -63,6 +65,7 @@ class Hub:
         self._by_token: dict[str, dict[Socket, None]] = {}  # of the user and of the session
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
         self._watching: dict[Key, Watch] = {}
+        self._paces: dict[Notice, Pace] = {}  # of notices that rights changed
         self._ready: dict[Socket, None] = {}  # not busy, and something of them is dirty
         self._work = asyncio.Event()
         self._doubted: dict[Socket, None] = {}  # whose credentials are to be examined
@@ -110,7 +113,7 @@ class Hub:
         if subscription is None:
             subscription = Subscription(socket, pair)
             socket.subscriptions[subscription.key] = subscription
-            self._watching.setdefault(subscription.key, Watch()).subscriptions[subscription] = None
+            self._watch(subscription.key).subscriptions[subscription] = None
         subscription.requests.append(request)
         socket.unanswered += 1
         self._mark(subscription)
@@ -125,8 +128,7 @@ class Hub:
             del watch.subscriptions[subscription]
             if not watch.subscriptions:
                 del self._watching[key]
-                if watch.timer is not None:
-                    watch.timer.cancel()
+                watch.pace.cancel()
 
     def drop(self, socket: Socket) -> None:
         """Forget a socket and all its subscriptions."""
@@ -153,6 +155,8 @@ class Hub:
     async def stop(self) -> None:
         """End all tasks of the hub; nothing is left running."""
         courier.release(self._loop)
+        for pace in self._paces.values():
+            pace.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -162,19 +166,25 @@ class Hub:
     # Hearing
 
     def _hear(self, notice: Notice) -> None:
-        watch = self._watching.get((notice.label, notice.hashid))
         if notice.kind == "logout":
             self._log_out(notice.token)
-        elif notice.kind == "access" and notice.label:
+        elif notice.kind == "access":
+            if len(self._paces) > MOST_PACES:
+                self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
+            self._paces.setdefault(notice, Pace(partial(self._hear_of_access, notice))).tell()
+        elif watch := self._watching.get((notice.label, notice.hashid)):
+            watch.pace.tell()
+
+    def _hear_of_access(self, notice: Notice) -> None:
+        if notice.label:
+            watch = self._watching.get((notice.label, notice.hashid))
             for subscription in watch.subscriptions if watch else ():
                 # Who is anonymous has the rights of a user that guardian keeps for that.
                 if not notice.token or subscription.socket.user_token in (notice.token, ""):
                     self._mark(subscription, is_outdated=True)
-        elif notice.kind == "access":
+        else:
             self._hear_of_users(self._by_token.get(notice.token, {}) if notice.token else self.sockets)
             self.examine(self._by_token.get(notice.token, {}))
-        elif watch:
-            self._hear_of_object(watch)
 
     def _hear_of_users(self, sockets: Iterable[Socket]) -> None:
         for socket in sockets:
@@ -195,21 +205,10 @@ class Hub:
         self._hear_of_users(self.sockets)
         self.examine(self.sockets)
 
-    def _hear_of_object(self, watch: Watch) -> None:
-        """The first change of an object is looked at at once, those that follow together, and the longer they go on,
-        the more of them."""
-        if watch.timer is None:
-            wait = watch.marked + watch.interval - self._loop.time()
-            if wait > 0:
-                watch.timer = self._loop.call_later(wait, self._mark_watch, watch, 2 * watch.interval)
-            else:
-                self._mark_watch(watch, 0)
-
-    def _mark_watch(self, watch: Watch, interval: float) -> None:
-        shortest = setting("NOTICE_INTERVAL")
-        watch.interval = min(max(interval, shortest), LONGEST_INTERVAL * shortest)
-        watch.timer, watch.marked = None, self._loop.time()
-        self.look_again(watch.subscriptions)
+    def _watch(self, key: Key) -> Watch:
+        if key not in self._watching:
+            self._watching[key] = Watch(self.look_again)
+        return self._watching[key]
 
     def look_again(self, subscriptions: Iterable[Subscription]) -> None:
         """Have these evaluated, as far as they are still there, when their sockets are ready."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from math import inf
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import frames
+from .paces import Pace
 
 if TYPE_CHECKING:
     from asyncio import Task, TimerHandle
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..permissions.viewers import Viewer
     from .credentials import Credentials
@@ -108,13 +109,10 @@ class Subscription:
 
 
 class Watch:
-    """All subscriptions of a hub to one object; when a notice last marked them dirty (in the loop's time), and for how
-    many seconds after that notices only add up."""
+    """All subscriptions of a hub to one object, and the pace at which they are looked at when it changes."""
 
-    __slots__ = ("interval", "marked", "subscriptions", "timer")
+    __slots__ = ("pace", "subscriptions")
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[Iterable[Subscription]], None]) -> None:
         self.subscriptions: dict[Subscription, None] = {}
-        self.marked = -inf
-        self.interval = 0.0
-        self.timer: TimerHandle | None = None  # that will mark them for the notices that came since
+        self.pace = Pace(partial(look, self.subscriptions))

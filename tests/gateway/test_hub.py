@@ -875,41 +875,20 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     world.evaluations.clear()
 
     await world.change()
-    await until(lambda: watch.timer is not None)
-    timer = watch.timer
+    await until(lambda: watch.pace._timer is not None)
+    timer = watch.pace._timer
     await world.change()
     await world.change()
     await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "lab.Page", "nobody's")]))
     await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
 
     assert world.evaluations == []
-    assert watch.timer is timer
+    assert watch.pace._timer is timer
     timer._run()
     timer.cancel()
     await world.see(readers)
     assert world.evaluations == [2]
-    assert watch.timer is None
-
-
-async def test_while_an_object_goes_on_to_change_it_is_looked_at_less_often_up_to_a_limit(world, seldom):
-    await world.watch(1)
-    await world.change()
-    await world.settled()
-    [watch] = world.hub._watching.values()
-    intervals = [watch.interval]
-    for _ in range(4):
-        await world.change()
-        await until(lambda: watch.timer is not None)
-        assert watch.timer.when() == pytest.approx(watch.marked + watch.interval, abs=1)
-        timer = watch.timer
-        timer._run()
-        timer.cancel()
-        intervals.append(watch.interval)
-    watch.marked -= intervals[-1]
-    await world.change()
-    await until(lambda: watch.interval < intervals[-1])
-
-    assert [*intervals, watch.interval] == [1_000, 2_000, 4_000, 4_000, 4_000, 1_000]
+    assert watch.pace._timer is None
 
 
 async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(world, seldom):
@@ -917,13 +896,14 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
     for _ in range(2):
         await world.change()
     [watch] = world.hub._watching.values()
-    await until(lambda: watch.timer is not None)
+    await until(lambda: watch.pace._timer is not None)
+    timer = watch.pace._timer
 
     world.hub.unsubscribe(first.socket, ("board.Card", "7sd8f"))
-    assert not watch.timer.cancelled()
+    assert not timer.cancelled()
     world.hub.unsubscribe(last.socket, ("board.Card", "7sd8f"))
 
-    assert watch.timer.cancelled()
+    assert timer.cancelled()
     assert world.hub._watching == {}
 
 
@@ -936,3 +916,61 @@ def test_what_would_end_the_hub_or_can_not_be_handed_to_it_is_an_error_like_othe
 
     with pytest.raises(RuntimeError, match="ended from within"):
         evaluate_connected([])
+
+
+# Rights that change
+
+
+async def test_the_same_change_of_rights_again_and_again_is_looked_at_together(world, seldom):
+    readers = await world.watch(2)
+    notice = Notice("access", "board.Card", "7sd8f")
+    world.evaluations.clear()
+    for _ in range(3):
+        world.hub._hear(notice)
+    [pace] = world.hub._paces.values()
+    await until(lambda: world.evaluations == [2])
+    await world.settled()
+
+    assert pace._timer is not None
+    pace._timer._run()
+    await until(lambda: world.evaluations == [2, 2])
+    world.hub._hear(Notice("access"))
+    await until(lambda: len(world.evaluations) == 3)
+    await world.settled()
+    assert [reader.sent for reader in readers] == [[], []]
+
+
+async def test_of_old_changes_of_rights_nothing_is_kept(world, monkeypatch):
+    monkeypatch.setattr(hub_module, "MOST_PACES", 2)
+    await world.watch(1)
+    for number in range(5):
+        world.hub._hear(Notice("access", token=str(number)))
+
+    assert len(world.hub._paces) <= 3
+
+
+async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(world):
+    reader, other = await world.watch(2)
+    [subscription] = reader.socket.subscriptions.values()
+    world.number = 7
+    reader.socket.busy = True
+    world.hub._mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
+    world.hub._due.append((reader.socket, [(subscription, View(b'{"n":6}', "6"))]))
+    world.hub._run_on()
+    await world.see([reader])
+    await world.settled()
+
+    assert [len(reader.sent), other.sent] == [1, []]
+
+
+async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
+    [reader] = await world.watch(1)
+    [subscription] = reader.socket.subscriptions.values()
+    reader.socket.busy = True
+    world.hub._mark(subscription, is_outdated=True)
+    world.hub.look_again([subscription])
+
+    assert reader.socket.dirty == {subscription: True}
+    world.hub._put_back(reader.socket, [subscription])
+    assert reader.socket.dirty == {subscription: True}
+    reader.socket.busy = False
