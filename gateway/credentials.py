@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends import cached_db, db
 from django.core.exceptions import ValidationError
+from django.db import Error as DatabaseFailure
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from ..permissions.lookups import Among
+from .logs import report
 from .notices import token_of_session, token_of_user
 
 if TYPE_CHECKING:
@@ -48,8 +51,8 @@ class Credentials:
         session, expires, is_valid = scope.get("session"), scope.get("expires"), scope.get("is_valid")
         if not (expires is None or (isinstance(expires, datetime) and expires.tzinfo)):
             raise TypeError('scope["expires"] is to be a datetime with a time zone.')
-        if not (is_valid is None or callable(is_valid)):
-            raise TypeError('scope["is_valid"] is to be a function.')
+        if not (is_valid is None or callable(is_valid)) or iscoroutinefunction(is_valid):
+            raise TypeError('scope["is_valid"] is to be a plain function.')
         return cls(viewer, session, getattr(session, "session_key", None), expires, is_valid)
 
     @property
@@ -72,8 +75,29 @@ def ended(credentials: Collection[Credentials]) -> set[Credentials]:
     """Those that give no right to be connected any more: the user was deleted or deactivated, the session is over, is
     another's or was opened with another password, they have expired, or are not valid.
 
-    One query for the users, and one for the sessions where they are rows of a table. What can't be told raises.
+    One query for the users, and one for the sessions where they are rows of a table. Raises what the database raises.
+    Where a session engine or ``is_valid`` fails for some, those are not among them, and it is logged as
+    ``sockets_unexamined``: whether they have ended is not known yet.
     """
+    try:
+        return ended_together(credentials)
+    except DatabaseFailure:
+        raise
+    except Exception as error:
+        if len(credentials) == 1:
+            report("sockets_unexamined", "Whether a socket may stay can't be told yet.", error)
+            return set()
+        one, *others = chunks(list(credentials))
+        return ended(one).union(*map(ended, others))
+
+
+def chunks(credentials: list[Credentials]) -> list[list[Credentials]]:
+    """Ten parts of equal size, or fewer: so that a few that fail are soon by themselves."""
+    size = -(-len(credentials) // 10)
+    return [credentials[start : start + size] for start in range(0, len(credentials), size)]
+
+
+def ended_together(credentials: Collection[Credentials]) -> set[Credentials]:
     keys = {one.viewer.user_key for one in credentials} - {None}
     users = {user.pk: user for user in get_user_model()._default_manager.filter(Among("pk", keys))} if keys else {}
     over = {one for one in credentials if not is_there(one, users) or is_over(one)}
@@ -93,7 +117,9 @@ def is_there(credentials: Credentials, users: Mapping[Any, Any]) -> bool:
 
 def is_over(credentials: Credentials) -> bool:
     seconds = credentials.seconds_left
-    return (seconds is not None and seconds <= 0) or not (credentials.is_valid is None or credentials.is_valid())
+    if seconds is not None and seconds <= 0:
+        return True
+    return credentials.is_valid is not None and credentials.is_valid() is not True
 
 
 def is_by_session(credentials: Credentials) -> bool:

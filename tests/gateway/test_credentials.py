@@ -177,11 +177,39 @@ def test_what_expires_ends_at_that_moment(user):
 
 def test_whoever_put_the_user_there_may_tell_whether_it_holds(user):
     holds, ends = given(user, is_valid=lambda: True), given(user, is_valid=lambda: User.objects.count() == 0)
+    says_nothing = given(user, is_valid=lambda: None)
 
-    assert ended([holds, ends]) == {ends}
+    assert ended([holds, ends, says_nothing]) == {ends, says_nothing}
 
 
-@pytest.mark.parametrize("scope", [{"expires": 3600}, {"expires": datetime.datetime(2030, 1, 1)}, {"is_valid": True}])
+def test_one_of_whom_it_can_not_be_told_keeps_nobody_else_from_being_examined(user, caplog):
+    def fail():
+        raise RuntimeError("the secret")
+
+    unknown = [given(user, is_valid=fail) for _ in range(2)]
+    ends = [given(user, is_valid=lambda: False) for _ in range(30)]
+    holds = [given(user) for _ in range(30)]
+
+    assert ended([*holds, unknown[0], *ends, unknown[1]]) == set(ends)
+    assert [record.event for record in caplog.records] == ["sockets_unexamined"] * 2
+    assert "secret" not in caplog.text
+
+
+def test_when_the_database_is_away_it_is_told_of_nobody(user, monkeypatch):
+    def fail():
+        raise OperationalError
+
+    with pytest.raises(OperationalError):
+        ended([given(user, is_valid=fail), given(user)])
+
+
+async def answer():
+    return True
+
+
+@pytest.mark.parametrize(
+    "scope", [{"expires": 3600}, {"expires": datetime.datetime(2030, 1, 1)}, {"is_valid": True}, {"is_valid": answer}]
+)
 def test_what_is_no_moment_and_no_function_raises(user, scope):
     with pytest.raises(TypeError, match=f'scope."{next(iter(scope))}"'):
         given(user, **scope)
