@@ -25,7 +25,7 @@ from ..serializers.hashids import encode
 from .logs import report
 from .notices import Notice, token_of_session, token_of_user
 from .notifications import notices_of, post_after_commit
-from .publications import relatives
+from .publications import all_publications, relatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -102,11 +102,26 @@ def watch_access() -> None:
     for name in ("groups", "user_permissions"):
         if relation := field_of(users, name):
             watch_relation(relation)
+    watch_followed()
     if (groups := field_of(users, "groups")) and (permissions := field_of(groups.related_model, "permissions")):
         m2m_changed.connect(after_change_for_many, sender=permissions.remote_field.through)
         post_delete.connect(after_change_for_many, sender=groups.related_model)
     post_delete.connect(after_change_for_many, sender=Permission)
     user_logged_out.connect(after_logout)
+
+
+def watch_followed() -> None:
+    """Connect to the rows by which permissions go on from a user, at the first step: memberships and the like."""
+    users: Any = get_user_model()
+    for name in {path.split("__")[0] for publication in all_publications() for path in publication.reads_of_user}:
+        try:
+            step = users._meta.get_field(name)
+        except FieldDoesNotExist:  # a property
+            continue
+        if step.many_to_many and not step.auto_created:
+            watch_relation(step)
+        elif step.one_to_many or (step.one_to_one and step.auto_created):
+            watch_rows(step.related_model, step.field.attname)
 
 
 def field_of(model: Any, name: str) -> Any:
@@ -123,14 +138,17 @@ def watch_relation(relation: Any) -> None:
     through = relation.remote_field.through
     m2m_changed.connect(after_change_of_relation, sender=through)
     if not through._meta.auto_created:
-        user = through._meta.get_field(relation.m2m_field_name()).attname
+        watch_rows(through, through._meta.get_field(relation.m2m_field_name()).attname)
 
-        def after_row(sender: Any, instance: Any, using: str, **_: Any) -> None:
-            tell(lambda: about_users([getattr(instance, user)]), using)
 
-        # Not weakly: nothing else holds it.
-        post_save.connect(after_row, sender=through, weak=False, dispatch_uid=f"livegate.{relation}.save")
-        post_delete.connect(after_row, sender=through, weak=False, dispatch_uid=f"livegate.{relation}.delete")
+def watch_rows(model: type[Model], user: str) -> None:
+    """Rows that hold the key of a user under a name."""
+
+    def after_row(sender: Any, instance: Any, using: str, **_: Any) -> None:
+        tell(lambda: about_users([getattr(instance, user)]), using)
+
+    for signal in (post_save, post_delete):  # not weakly: nothing else holds it
+        signal.connect(after_row, sender=model, weak=False, dispatch_uid=f"livegate.{model._meta.label}.{user}")
 
 
 def after_grant(sender: type[Model], instance: Any, using: str, **_: Any) -> None:
@@ -168,7 +186,10 @@ def about_user(user: Any) -> list[Notice]:
 
 
 def about_users(keys: Collection[Any]) -> list[Notice]:
-    return [Notice("access", token=token_of_user(key)) for key in keys] if len(keys) <= MOST_USERS else EVERYBODY
+    """``keys`` are those of users; None is nobody's."""
+    if len(keys) > MOST_USERS:
+        return EVERYBODY
+    return [Notice("access", token=token_of_user(key)) for key in keys if key is not None]
 
 
 def after_change_of_relation(

@@ -15,7 +15,7 @@ class LivegateConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (the checks register themselves)
-        from .access import watch_access
+        from .access import watch_access, watch_followed
         from .changes import watch_published
         from .models import PushModelMixin
         from .publications import watchers
@@ -23,4 +23,5 @@ class LivegateConfig(AppConfig):
         autodiscover_modules("publications")
         watch_published(gives_own_notice=PushModelMixin)
         watch_access()
+        watchers.append(watch_followed)
         watchers.append(partial(watch_published, gives_own_notice=PushModelMixin))

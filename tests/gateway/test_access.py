@@ -12,11 +12,13 @@ from django.test import Client as Browser
 from guardian.shortcuts import assign_perm, remove_perm
 from guardian.utils import get_anonymous_user
 from lab.models import Document, Page
+from lab.serializers import plain
 
 from livegate.gateway import access
 from livegate.gateway.access import EVERYBODY, aaccess_changed, access_changed
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice, token_of_session, token_of_user
+from livegate.permissions import same_tenant
 from livegate.serializers.hashids import encode
 
 User = get_user_model()
@@ -161,6 +163,37 @@ def test_permissions_on_models_are_told_to_the_user_or_to_all(user, group, told)
     told.clear()
     group.delete()
     assert told == EVERYBODY
+
+
+# What permissions follow from a user
+
+
+def test_rows_by_which_a_permission_goes_on_from_a_user_are_told_to_that_user(demo, told):
+    membership = demo.cleo.memberships.get()
+    membership.save()
+    assert told == of(demo.cleo)
+    told.clear()
+    membership.delete()
+    assert told == of(demo.cleo)
+
+
+def test_a_row_that_holds_no_user_is_told_to_nobody(told):
+    assert access.about_users([None]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("groups__name", lambda user, group: user.groups.add(group)),
+        ("username", lambda user, group: user.save()),
+        ("a_property", lambda user, group: user.save()),
+    ],
+)
+def test_what_else_a_permission_follows_is_told_once(user, group, told, republish, path, change):
+    republish(Page, plain(Page, "text"), to=same_tenant("text", path))
+    change(user, group)
+
+    assert told == of(user)
 
 
 # Users and sessions
