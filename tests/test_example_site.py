@@ -6,15 +6,22 @@ import os
 import subprocess
 import sys
 
+import clients
 import pytest
+from asgiref.sync import sync_to_async
 from board.models import Board, Card, Organization
+from config import asgi
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import Client as Browser
 from guardian.shortcuts import assign_perm
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from livegate.gateway.decisions import Pair
 from livegate.gateway.evaluation import evaluate
+from livegate.gateway.hub import _hubs as hubs
 from livegate.gateway.metrics import counts
 from livegate.gateway.publications import find
 from livegate.serializers.hashids import encode
@@ -139,3 +146,51 @@ def test_out_of_debug_there_is_no_page_with_tokens_no_known_password_and_no_tap(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
     )
     assert run.stdout.strip() == "[]", run.stderr
+
+
+# Sockets
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Clients meet what the site serves, validators and middleware and all."""
+    monkeypatch.setattr(clients, "application", asgi.application)
+
+
+async def cookie_of(user):
+    browser = Browser()
+    await sync_to_async(browser.force_login)(user)
+    return (b"cookie", f"{settings.SESSION_COOKIE_NAME}={browser.session.session_key}".encode())
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "https://localhost.evil.example", None])
+async def test_a_page_of_another_site_opens_no_socket_with_the_cookies_of_who_looks_at_it(demo, served, origin):
+    client = clients.Client()
+    sent = [(b"origin", origin.encode())] if origin is not None else []
+    client.scope["headers"] = [(b"host", b"localhost"), await cookie_of(demo.amira), *sent]
+    opened = await client.open()
+
+    assert opened["type"] == "websocket.close"  # and never was accepted: a server answers 403
+    await client.close()
+
+
+async def test_a_page_of_this_site_opens_a_socket_as_who_is_logged_in(demo, served, connect):
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost:8000"), await cookie_of(demo.amira)]
+    client = await connect(headers=headers)
+    shown = await client.ask({"model": "board.Card", "id": demo.card.hashid, "action": "subscribe", "etag": None})
+
+    assert shown["payload"]["salary"] == demo.card.salary
+
+
+async def test_a_token_connects_for_as_long_as_it_is_one(demo, served, connect):
+    token = await sync_to_async(Token.objects.get)(user=demo.amira)
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+    mine, nobodys = [
+        await connect(headers=headers, subprotocols=["livegate", f"token.{key}"]) for key in (token.key, "nobody's")
+    ]
+    [hub] = hubs.values()
+    await sync_to_async(token.delete)()
+    hub.examine(hub.sockets)
+
+    assert await mine.take() == {"type": "websocket.close", "code": 4401}
+    assert (await nobodys.ask({"action": "ping"}))["type"] == "PONG"
