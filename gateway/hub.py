@@ -236,8 +236,10 @@ class Hub:
         pause = FIRST_PAUSE
         while True:
             await self._work.wait()
-            await self._listener.hears.wait()
+            await self._listener.has_heard.wait()  # no longer: what is swept is evaluated also while the layer is away
             batch = self._take()
+            if not batch:
+                continue
             items = [item for taken in batch.values() for item in taken]
             try:
                 decisions = await self._evaluate([item.pair for item in items])
@@ -258,21 +260,28 @@ class Hub:
             self._run_on()
 
     def _take(self) -> dict[Socket, list[Subscription]]:
-        """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on."""
+        """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on.
+
+        While nothing is heard no request is answered, for the answer promises that no change is missed from then on.
+        They are dirty again when it is heard.
+        """
         batch: dict[Socket, list[Subscription]] = {}
-        room = setting("BATCH_SIZE")
+        room, taken = setting("BATCH_SIZE"), 0
+        hears = self._listener.hears.is_set()
         for socket in self._ready:
             if room <= 0:
                 break
-            batch[socket] = items = list(islice(socket.dirty, room))
+            taken += 1
+            ripe = socket.dirty if hears else [one for one in socket.dirty if not one.requests]
+            items = list(islice(ripe, room))
             room -= len(items)
-            if room > 0:
+            if len(items) == len(socket.dirty):
                 socket.dirty.clear()
-            else:
-                for subscription in items:
-                    del socket.dirty[subscription]
-            socket.busy = True
-        for socket in batch:
+            for subscription in items if socket.dirty else ():
+                del socket.dirty[subscription]
+            if items:
+                batch[socket], socket.busy = items, True
+        for socket in list(islice(self._ready, taken)):
             del self._ready[socket]
         if not self._ready:
             self._work.clear()

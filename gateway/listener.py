@@ -25,10 +25,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 class Listener:
     """Calls ``hear`` with each notice, and ``miss`` whenever some may have been missed: what came before it heard
-    them. ``hears`` is set as long as it does. To be run by ``keep_listening``."""
+    them. ``hears`` is set as long as it does, ``has_heard`` from the first time on. To be run by ``keep_listening``."""
 
     def __init__(self, hear: Callable[[Notice], None], miss: Callable[[], None]) -> None:
         self.hears = asyncio.Event()
+        self.has_heard = asyncio.Event()
         self._hear = hear
         self._miss = miss
         self._unheard: dict[str, str] = {}  # echoes not heard yet, to the group they were sent to
@@ -86,6 +87,7 @@ class Listener:
             if self._unheard.pop(message.get("echo", ""), None) and not self._unheard:
                 self._miss()
                 self.hears.set()
+                self.has_heard.set()
 
 
 async def join(layer: Any, groups: list[str], channel: str) -> None:

@@ -466,6 +466,25 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     assert (await client.receive())["meta"] == {"request_id": "meanwhile"}
 
 
+async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(demo, connect, layer, quick):
+    broken = layer(BrokenLayer())
+    client, other = await connect(demo.amira), await connect(demo.ben)
+    await client.subscribe(demo.card)
+    broken.times = {"receive": 1, "new_channel": 1_000_000}
+    await broken.group_send("livegate.notices.0", pack([]))
+    await until(lambda: broken.times["new_channel"] < 1_000_000)
+    await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
+    assert (await other.ask({"action": "ping"}))["type"] == "PONG"
+
+    await Card.objects.aupdate(title="Swept")
+    the_hub().look_again(the_hub().subscriptions())
+    assert (await client.receive())["payload"]["title"] == "Swept"
+    assert other._out.empty()
+
+    broken.times["new_channel"] = 0
+    assert (await other.receive())["meta"] == {"request_id": "meanwhile"}
+
+
 async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
     own = layer(InMemoryChannelLayer())
     client = await connect(demo.amira)
