@@ -171,7 +171,7 @@ class Hub:
         elif notice.kind == "access":
             if len(self._paces) > MOST_PACES:
                 self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
-            self._paces.setdefault(notice, Pace(partial(self._hear_of_access, notice))).tell()
+            self._paces.setdefault(notice, Pace(partial(self._hear_of_access, notice), longest=1)).tell()
         elif watch := self._watching.get((notice.label, notice.hashid)):
             watch.pace.tell()
 

@@ -11,19 +11,20 @@ from ..serializers.settings import setting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# While it goes on to be told, it is acted upon after an interval that doubles, up to so many NOTICE_INTERVALs.
+# An interval that doubles does so up to so many NOTICE_INTERVALs.
 LONGEST_INTERVAL = 4
 
 
 class Pace:
     """Acts at once when it is told for the first time; what is told soon after that adds up to one more time, when an
-    interval has passed. The longer it goes on, the longer the interval, up to a limit; after one in which nothing was
-    told it is the short one again."""
+    interval has passed. While it goes on, the interval doubles, up to ``longest`` NOTICE_INTERVALs; after one in which
+    nothing was told it is the short one again."""
 
-    __slots__ = ("_act", "_acted", "_interval", "_timer")
+    __slots__ = ("_act", "_acted", "_interval", "_longest", "_timer")
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, act: Callable[[], None], longest: int = LONGEST_INTERVAL) -> None:
         self._act = act
+        self._longest = longest
         self._acted = -inf  # when, in the loop's time
         self._interval = 0.0  # for how many seconds after that it only adds up
         self._timer: asyncio.TimerHandle | None = None
@@ -51,6 +52,6 @@ class Pace:
 
     def _go(self, interval: float) -> None:
         shortest = setting("NOTICE_INTERVAL")
-        self._interval = min(max(interval, shortest), LONGEST_INTERVAL * shortest)
+        self._interval = min(max(interval, shortest), self._longest * shortest)
         self._timer, self._acted = None, asyncio.get_running_loop().time()
         self._act()

@@ -87,6 +87,13 @@ def program(name: str, *places: str) -> str:
 @contextlib.contextmanager
 def redis() -> Iterator[str]:
     """The URL of an empty Redis."""
+    with redis_process() as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def redis_process() -> Iterator[tuple[str, subprocess.Popen]]:
+    """The same, with its process."""
     port = free_port()
     command = [
         program("redis-server"),
@@ -99,8 +106,8 @@ def redis() -> Iterator[str]:
         "--appendonly",
         "no",
     ]
-    with process(command, "Redis", lambda: accepts(port)):
-        yield f"redis://127.0.0.1:{port}/0"
+    with process(command, "Redis", lambda: accepts(port)) as running:
+        yield f"redis://127.0.0.1:{port}/0", running
 
 
 @contextlib.contextmanager

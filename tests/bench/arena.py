@@ -20,7 +20,7 @@ from . import rights
 from .contestants import VARIABLE, Contestant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 PATIENCE = 300  # seconds that any command may take
 PATH = os.pathsep.join(str(servers.ROOT / folder) for folder in ("tests", "example_site"))
@@ -112,7 +112,14 @@ class Arena:
     """One contestant's server, writer and clients, fresh for one round."""
 
     def __init__(
-        self, contestant: Contestant, ground: Ground, port: int, writer: Child, clients: Child, log: Path
+        self,
+        contestant: Contestant,
+        ground: Ground,
+        port: int,
+        writer: Child,
+        clients: Child,
+        log: Path,
+        server: subprocess.Popen[bytes],
     ) -> None:
         self.contestant = contestant
         self.ground = ground
@@ -120,12 +127,22 @@ class Arena:
         self.writer = writer
         self.clients = clients
         self.log = log
+        self.server = server
         self.done: tuple[int, int] = (0, 0)  # the descriptors of the pipe from the clients to the writer
 
-    def open(self, viewers: Sequence[int], cards: Sequence[int], subscribe: bool = True) -> float:
-        """Connect viewers, each to be subscribed to the card of the same position, all at once. Gives the seconds
-        until the last one was answered."""
+    def open(
+        self,
+        viewers: Sequence[int],
+        cards: Sequence[int],
+        subscribe: bool = True,
+        sessions: Mapping[int, str] | None = None,
+    ) -> float:
+        """Connect viewers, each to be subscribed to the card of the same position, all at once, and with the session
+        of this key, if any. Gives the seconds until the last one was answered."""
         sockets = [self.socket(viewer, card, subscribe) for viewer, card in zip(viewers, cards, strict=True)]
+        for viewer, socket in zip(viewers, sockets, strict=True):
+            if sessions and viewer in sessions:
+                socket["path"] += f":{sessions[viewer]}"
         return self.checked(self.clients.do("open", port=self.port, patience=PATIENCE / 2, sockets=sockets))["took"]
 
     def subscribe(self, cards: Sequence[Sequence[int]]) -> None:
@@ -183,7 +200,7 @@ def arena(contestant: Contestant, ground: Ground) -> Iterator[Arena]:
         writer = stack.enter_context(child("writer", {**environment, "BENCH_LOG": os.devnull}, done[:1]))
         writer.tell(ground.hashids)
         clients = stack.enter_context(child("clients", environment, done[1:]))
-        stack.enter_context(
+        server = stack.enter_context(
             servers.process(
                 command("server", port, ground.server_core),
                 "the server",
@@ -191,7 +208,7 @@ def arena(contestant: Contestant, ground: Ground) -> Iterator[Arena]:
                 env=environment,
             )
         )
-        opened = Arena(contestant, ground, port, writer, clients, log)
+        opened = Arena(contestant, ground, port, writer, clients, log, server)
         opened.done = done
         yield opened
         clients.do("close")

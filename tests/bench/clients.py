@@ -37,11 +37,17 @@ class Client:
         self.wishes: list[bytes] = []
         self.answers = 0
         self.received: list[tuple[float, bytes]] = []
+        self.closed_at: float | None = None
 
     @property
     def is_served(self) -> bool:
         """Whether it is up, and has an answer to all that it wished."""
         return self.socket.is_up and self.answers == len(self.wishes)
+
+    def has(self, version: int, field: bytes) -> bool:
+        """Whether the last message is of this version or a later one, and holds this."""
+        last = self.received[-1][1] if self.received else b""
+        return version_of(last) >= version and field in last
 
 
 class Clients:
@@ -156,6 +162,32 @@ class Clients:
             faults += faults_of(client.name, client.expected, texts, versions)
         return {**self.forget(faults), "messages": messages}
 
+    def await_version(self, patience: float, names: list[str], version: int, holding: str) -> dict[str, Any]:
+        """Wait until the last message of each of these clients is of a version, and holds a field, if one
+        is named. Then all that came is forgotten."""
+        field = f'"{holding}"'.encode() if holding else b""
+        waited_for = [one for one in self.clients.values() if one.name in names]
+        deadline = time.monotonic() + patience
+        while True:
+            behind = [one for one in waited_for if one.closed_at is None and not one.has(version, field)]
+            if not behind or time.monotonic() > deadline:
+                self.forget([])
+                return {"behind": len(behind)}
+            self.turn(deadline - time.monotonic())
+
+    def judge(self, leaves: str, field: str, samples: list[list[Any]]) -> dict[str, Any]:
+        """Look at what came to clients from whom something was taken, given their names, the moment of the commit and
+        the version that was the last then: the seconds after which it was gone."""
+        by_name = {client.name: client for client in self.clients.values()}
+        faults = [fault for fault in self.gone if not any(f"{name} " in fault for name, _, _ in samples)]
+        latencies = []
+        for name, at, version in samples:
+            latency, fault = judge_one(by_name[name], leaves, f'"{field}"'.encode(), at, version)
+            latencies.append(latency)
+            faults += [f"{name} {fault}"] if fault else []
+        self.gone = []
+        return {**self.forget(faults), "latencies": latencies}
+
     def close(self) -> dict[str, Any]:
         """Close all sockets, and forget what was wrong with them."""
         for client in self.clients.values():
@@ -211,6 +243,7 @@ class Clients:
                 client.received.append((now, text))
                 self.log.append((now, client, text))
         if socket.closed_by:
+            client.closed_at = now
             self.gone.append(f"{client.name} was closed by the server: {socket.closed_by}")
             self.poll.unregister(socket.fileno())
 
@@ -233,6 +266,25 @@ class Clients:
         self.log = []
         kinds = Counter(re.sub(r"\d+", "…", fault) for fault in faults)
         return {"faults": faults[:SHOWN], "fault_count": sum(kinds.values())}
+
+
+def judge_one(client: Client, leaves: str, field: bytes, at: float, version: int) -> tuple[float, str]:
+    """The seconds after which something was gone, and what was wrong."""
+    after = [(when, text) for when, text in client.received if when > at]
+    views = [(when, text) for when, text in after if b'"UPDATE_' in text]
+    shown = [(when, text) for when, text in views if leaves != "field" or field in text]
+    if leaves == "socket":
+        ended = client.closed_at
+    else:
+        told = views if leaves == "field" else after
+        ended = next((when for when, text in told if (when, text) not in shown), None)
+    if any(version_of(text) > version for _, text in shown):
+        return 0.0, "received what was written after it was taken: a leak"
+    if ended is None:
+        return 0.0, "never noticed"
+    if any(when > ended for when, _ in shown):
+        return 0.0, "received it again after it was gone"
+    return ended - at, ""
 
 
 def version_of(text: bytes) -> int:

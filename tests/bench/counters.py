@@ -11,7 +11,7 @@ from django.db.backends.signals import connection_created
 from rest_framework.serializers import Serializer
 
 from livegate.gateway import hub
-from livegate.serializers.settings import DEFAULTS
+from livegate.serializers.settings import setting
 
 REPRESENT = Serializer.to_representation
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -61,7 +61,6 @@ class Counters:
             "evaluations": self.evaluations,
             "serializations": self.serializations,
             "cpu": time.process_time(),
-            # Of livegate, once it has one: an idle time must be as long to hold all that it does by itself.
-            "sweep_interval": DEFAULTS.get("SWEEP_INTERVAL", 0),
+            "sweep_period": setting("SWEEP_PERIOD"),
             "memory": int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
         }

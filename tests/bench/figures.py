@@ -121,6 +121,8 @@ def ratios(sizes: Any) -> list[Ratio]:
         Ratio("spread_naive_vs_livegate", "spread", "", "events_per_s", "livegate-3", "naive", False, both(5)),
         Ratio("burst_evaluations", "burst", commits, "evaluations", "livegate-3", "", True, both(3)),
         Ratio("storm_queries", "storm", "", "queries", "livegate-3", "", True, both(60)),
+        Ratio("revocation_p99_ms", "revocation", "all, broker up", "worst_p99_ms", "livegate-3", "", True, both(250)),
+        Ratio("revocation_max_by_bound", "revocation", "all, unheard", "max_by_bound", "livegate-3", "", True, both(1)),
     ]
 
 

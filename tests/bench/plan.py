@@ -17,6 +17,8 @@ DATABASES = ("sqlite", "postgresql")
 ON_ALL = {"fan-out"}
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
+# What is asked of livegate alone, which is the only one that takes notice.
+ITS_OWN = {"revocation": "livegate-3"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
 USUAL = 1_000  # sockets; with more there is one round, on the first database
@@ -64,6 +66,8 @@ class Plan:
 
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
         """Those that read no database have one turn for all databases."""
+        if ITS_OWN.get(workload, contestant.name) != contestant.name:
+            return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:
             return False

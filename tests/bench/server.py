@@ -9,6 +9,7 @@ from typing import Any
 
 import django
 import uvicorn
+from django.contrib.sessions.backends.db import SessionStore
 
 from .contestants import CONTESTANTS, VARIABLE
 from .sockets import raise_limit
@@ -20,7 +21,8 @@ COUNT_SERIALIZATIONS = "/serializations"
 class Server:
     """An ASGI application: the contestant's for WebSockets, the counters' for HTTP.
 
-    A socket's user is the one whose number is its query string: the same for all contestants, at no query.
+    A socket's user is the one whose number is its query string, before the key of a session, if there is one: the
+    same for all contestants, at no query.
     """
 
     def __init__(self, sockets: Any, counters: Any, users: dict[int, Any]) -> None:
@@ -30,7 +32,9 @@ class Server:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
-            await self.sockets({**scope, "user": self.users[int(scope["query_string"])]}, receive, send)
+            number, _, key = scope["query_string"].decode().partition(":")
+            session = {"session": SessionStore(key)} if key else {}
+            await self.sockets({**scope, "user": self.users[int(number)], **session}, receive, send)
             return
         self.counters.count_serializations(scope["path"] == COUNT_SERIALIZATIONS)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})

@@ -3,7 +3,7 @@
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS
+from config.settings import DATABASES, INSTALLED_APPS, LIVEGATE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "bench"]
 DEBUG = False
@@ -12,6 +12,10 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 if "BENCH_KEEP_CONNECTIONS" in os.environ:
     # Django's default is to close a connection after each task, and so is its advice for ASGI.
     DATABASES["default"]["CONN_MAX_AGE"] = None
+
+for name, kind in {"SWEEP_PERIOD": float, "SWEEP_RATE": int}.items():
+    if f"BENCH_{name}" in os.environ:
+        LIVEGATE = {**LIVEGATE, name: kind(os.environ[f"BENCH_{name}"])}
 
 # What a process logs is read at the end of a round: an error makes the round invalid.
 LOGGING = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from .revocation import revocation
 from .rights import VIEWERS_PER_CARD, viewers_of
 
 if TYPE_CHECKING:
@@ -39,11 +40,14 @@ class Sizes:
     storm: int = 1_000
     idle: int = 1_000
     idle_seconds: float = 8.0
+    revocations: int = 40
+    revocation_sockets: int = 1_000
+    sweep_period: float = 2.0
 
     @property
     def viewers(self) -> int:
         """How many viewers there have to be."""
-        return max(*self.fan_out, self.burst, self.storm + 1, self.idle)
+        return max(*self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets)
 
 
 def fan_out(arena: Arena, sizes: Sizes) -> Figures:
@@ -219,7 +223,7 @@ def idle(arena: Arena, sizes: Sizes) -> Figures:
     arena.subscribe([more] * sizes.idle)
     readings.append(arena.counters())
     bare, connected, subscribed, full = (reading["memory"] for reading in readings)
-    seconds = max(sizes.idle_seconds, readings[0]["sweep_interval"])
+    seconds = max(sizes.idle_seconds, readings[0]["sweep_period"])  # so long that all is swept once
     rested = arena.counters()
     time.sleep(seconds)
     after = arena.counters()
@@ -245,4 +249,5 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "burst": burst,
     "storm": storm,
     "idle": idle,
+    "revocation": revocation,
 }

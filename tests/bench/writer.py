@@ -19,6 +19,7 @@ import django
 from asgiref.sync import sync_to_async
 
 from .contestants import CONTESTANTS, VARIABLE
+from .paths import Takers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +32,12 @@ REST = 0.2
 class Writer:
     """Its public methods are the commands; what they return is the reply. Cards are numbered from 0."""
 
-    def __init__(self, save: Callable[[int], tuple[float, int]], save_often: Callable[..., Any]) -> None:
+    def __init__(
+        self, save: Callable[[int], tuple[float, int]], save_often: Callable[..., Any], takers: Takers | None
+    ) -> None:
         self.save_one = save
         self.save_often = save_often
+        self.takers = takers
         self.saved_at: dict[int, float] = {}
 
     def save(self, card: int) -> dict[str, Any]:
@@ -56,6 +60,18 @@ class Writer:
             return {"first": first, "last": first, "version": version}
         saves = [self.save_one(card) for _ in range(times)]
         return {"first": saves[0][0], "last": saves[-1][0], "version": saves[-1][1]}
+
+    def restore(self, **given: Any) -> Any:
+        return self.takers.restore(**given)  # type: ignore[union-attr]
+
+    def log_in(self, **given: Any) -> Any:
+        return self.takers.log_in(**given)  # type: ignore[union-attr]
+
+    def give(self, **given: Any) -> Any:
+        return self.takers.give(**given)  # type: ignore[union-attr]
+
+    def take(self, **given: Any) -> Any:
+        return self.takers.take(**given)  # type: ignore[union-attr]
 
     def steady(self, cards: list[int], rate: float, seconds: float, done: int) -> dict[str, Any]:
         """Save one card after the other, so many in a second, for so long."""
@@ -99,7 +115,7 @@ def read_done(done: int, patience: float) -> set[tuple[int, int]]:
     return set(struct.iter_unpack("!II", os.read(done, 8 * 1024)))
 
 
-def django_saves(hashids: list[str], publish: Callable[[], None]) -> tuple[Any, Any]:
+def django_saves(hashids: list[str], publish: Callable[[], None]) -> tuple[Any, Any, Any]:
     from django.db import transaction
 
     from livegate.serializers.hashids import decode
@@ -122,10 +138,10 @@ def django_saves(hashids: list[str], publish: Callable[[], None]) -> tuple[Any, 
                 card.save()
         return committed[0], card.version
 
-    return lambda number: save_often(number, 1), save_often
+    return lambda number: save_often(number, 1), save_often, Takers(cards[0], lambda: save_often(0, 1))
 
 
-def floor_saves(hashids: list[str]) -> tuple[Any, Any]:
+def floor_saves(hashids: list[str]) -> tuple[Any, Any, Any]:
     """The floor has no database: what stands for the commit is the moment before its change is published."""
     import redis
 
@@ -146,10 +162,10 @@ def floor_saves(hashids: list[str]) -> tuple[Any, Any]:
             saved = save(number)
         return saved
 
-    return save, save_often
+    return save, save_often, None
 
 
-def saves_of(kind: str, hashids: list[str]) -> tuple[Any, Any]:
+def saves_of(kind: str, hashids: list[str]) -> tuple[Any, Any, Any]:
     """How a kind of contestants saves, and publishes what it saved."""
     if kind == "floor":
         return floor_saves(hashids)

@@ -68,6 +68,16 @@ async def test_while_it_goes_on_the_interval_doubles_up_to_a_limit_and_after_a_r
     assert len(acted) == 6
 
 
+async def test_where_the_shortest_is_the_longest_it_does_not_double(acted, seldom):
+    pace = Pace(lambda: acted.append("acted"), longest=1)
+    for _ in range(3):
+        pace.tell()
+        pace.tell()
+        run_out(pace)
+
+    assert pace._interval == 1_000
+
+
 async def test_without_an_interval_each_is_acted_upon(pace, acted, settings):
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_INTERVAL": 0}
     for _ in range(3):
