@@ -46,6 +46,9 @@ def run(plan: Plan, *, keep_connections: bool) -> Results:
 def take(turn: Turn, place: Ground) -> Round:
     """Let a contestant have its turn."""
     database = turn.database if turn.contestant.reads else SHARED
+    if turn.workload == "idle":  # in which all is swept once, as else in a minute
+        swept = {"BENCH_SWEEP_PERIOD": str(turn.sizes.idle_seconds)}
+        place = replace(place, environment={**place.environment, **swept})
     named = (turn.workload, database, turn.contestant.name, turn.number)
     started = time.monotonic()
     try:

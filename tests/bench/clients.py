@@ -16,13 +16,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .sockets import ClientSocket, raise_limit
-from .verification import Expected, faults_of
+from .verification import Expected, faults_of, judged, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMANDS = sys.stdin.fileno()
-VERSION = re.compile(rb'"version": ?(\d+)')
 SHOWN = 5  # faults that are told in words
 
 
@@ -182,7 +181,9 @@ class Clients:
         faults = [fault for fault in self.gone if not any(f"{name} " in fault for name, _, _ in samples)]
         latencies = []
         for name, at, version in samples:
-            latency, fault = judge_one(by_name[name], leaves, f'"{field}"'.encode(), at, version)
+            latency, fault = judged(
+                by_name[name].received, by_name[name].closed_at, leaves, f'"{field}"'.encode(), at, version
+            )
             latencies.append(latency)
             faults += [f"{name} {fault}"] if fault else []
         self.gone = []
@@ -266,30 +267,6 @@ class Clients:
         self.log = []
         kinds = Counter(re.sub(r"\d+", "…", fault) for fault in faults)
         return {"faults": faults[:SHOWN], "fault_count": sum(kinds.values())}
-
-
-def judge_one(client: Client, leaves: str, field: bytes, at: float, version: int) -> tuple[float, str]:
-    """The seconds after which something was gone, and what was wrong."""
-    after = [(when, text) for when, text in client.received if when > at]
-    views = [(when, text) for when, text in after if b'"UPDATE_' in text]
-    shown = [(when, text) for when, text in views if leaves != "field" or field in text]
-    if leaves == "socket":
-        ended = client.closed_at
-    else:
-        told = views if leaves == "field" else after
-        ended = next((when for when, text in told if (when, text) not in shown), None)
-    if any(version_of(text) > version for _, text in shown):
-        return 0.0, "received what was written after it was taken: a leak"
-    if ended is None:
-        return 0.0, "never noticed"
-    if any(when > ended for when, _ in shown):
-        return 0.0, "received it again after it was gone"
-    return ended - at, ""
-
-
-def version_of(text: bytes) -> int:
-    found = VERSION.search(text)
-    return int(found[1]) if found else -1
 
 
 def serve() -> None:

@@ -11,7 +11,7 @@ from django.db.backends.signals import connection_created
 from rest_framework.serializers import Serializer
 
 from livegate.gateway import hub
-from livegate.serializers.settings import setting
+from livegate.gateway.metrics import counts
 
 REPRESENT = Serializer.to_representation
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -61,6 +61,6 @@ class Counters:
             "evaluations": self.evaluations,
             "serializations": self.serializations,
             "cpu": time.process_time(),
-            "sweep_period": setting("SWEEP_PERIOD"),
+            "sweeps": counts()["sweeps"],
             "memory": int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import servers
@@ -12,9 +13,10 @@ from bench.__main__ import main
 from bench.arena import Invalid, arena, cores, ground
 from bench.contestants import CONTESTANTS
 from bench.figures import SHARED, Ratio, Results, Round, as_json, ratios
+from bench.paths import PATHS
 from bench.plan import Plan
 from bench.report import place_of, report
-from bench.verification import Expected, faults_of
+from bench.verification import Expected, faults_of, judged
 from bench.workloads import WORKLOADS, Sizes, gather_viewers, serve_all
 
 TINY = Sizes(
@@ -29,7 +31,9 @@ TINY = Sizes(
     storm=5,
     idle=3,
     idle_seconds=0.01,
+    sweep_period=0.5,
 )
+CROWD = 80  # so many that there are enough who see nothing guarded, for every path others
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +69,66 @@ def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
         assert figures["5"]["serializations"] == 5
 
 
-@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "fan-out"])
+@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name not in ("fan-out", "revocation")])
 def test_every_workload_gives_its_figures(opened, workload):
     figures = WORKLOADS[workload](opened, TINY)
 
     assert figures
     assert all(figures.values())
+
+
+@pytest.fixture(scope="module")
+def crowded(place):
+    with ground("sqlite", place.environment["REDIS_URL"], place.server_core, viewers=CROWD, cards=0) as populated:
+        yield populated
+
+
+def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded):
+    with arena(CONTESTANTS["livegate-3"], crowded) as started:
+        figures = WORKLOADS["revocation"](started, replace(TINY, revocations=2, revocation_sockets=CROWD))
+
+    by_path = {case.partition(",")[0] for case in figures}
+    assert by_path == {*PATHS, "all"}
+    assert {case.partition(", ")[2] for case in figures} >= {"broker up", "broker down", "process stalled"}
+    assert all(found["samples"] >= 2 for found in figures.values())
+    assert all(0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"] for found in figures.values())
+    assert figures["all, unheard"]["max_by_bound"] > 0
+
+
+CLOSED, NO_FIELD, GONE = 9.0, b'{"type":"UPDATE_CARD","payload":{"version": 7}}', b'{"type":"DELETE_CARD"}'
+HELD = b'{"type":"UPDATE_CARD","payload":{"version": %d, "salary": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("leaves", "received", "closed_at", "seconds", "fault"),
+    [
+        ("field", [(4, HELD % 7), (6, HELD % 7), (8, NO_FIELD)], None, 3, ""),
+        ("field", [(8, NO_FIELD)], CLOSED, 3, ""),
+        ("object", [(6, NO_FIELD), (8, GONE)], None, 3, ""),
+        ("socket", [(6, NO_FIELD)], CLOSED, 4, ""),
+        ("field", [(6, HELD % 7)], None, 0, "never noticed"),
+        ("object", [], None, 0, "never noticed"),
+        ("socket", [(8, GONE)], None, 0, "never noticed"),
+        ("field", [(6, HELD % 8), (8, NO_FIELD)], None, 0, "a leak"),
+        ("object", [(6, HELD % 8), (8, GONE)], None, 0, "a leak"),
+        ("socket", [(6, HELD % 8)], CLOSED, 0, "a leak"),
+        ("field", [(8, NO_FIELD), (9, HELD % 7)], None, 0, "again"),
+        ("object", [(8, GONE), (9, NO_FIELD)], None, 0, "again"),
+    ],
+)
+def test_what_comes_after_a_right_was_taken_is_judged(leaves, received, closed_at, seconds, fault):
+    latency, found = judged(received, closed_at, leaves, b'"salary"', 5.0, 7)
+
+    assert latency == seconds
+    assert bool(found) == bool(fault)
+    assert fault in found
+
+
+def test_who_keeps_what_was_taken_makes_the_round_invalid(crowded, monkeypatch):
+    monkeypatch.setitem(PATHS, "grant removed", replace(PATHS["grant removed"], leaves="object"))
+    sizes = replace(TINY, revocations=2, revocation_sockets=CROWD)
+    with arena(CONTESTANTS["livegate-3"], crowded) as started, pytest.raises(Invalid, match="a leak"):
+        WORKLOADS["revocation"](started, sizes)
 
 
 def test_a_message_that_is_missing_makes_the_round_invalid(opened, monkeypatch):

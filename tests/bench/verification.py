@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from .rights import value
+
+VERSION = re.compile(rb'"version": ?(\d+)')
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,30 @@ def faults_of(name: str, expected: Expected, texts: list[bytes], versions: list[
         return [f"{name} received {len(texts)} messages instead of {len(versions)}"]
     found = (expected.fault_of(text, version) for text, version in zip(texts, versions, strict=True))
     return [f"{name} received {fault}" for fault in found if fault]
+
+
+def judged(
+    received: list[tuple[float, bytes]], closed_at: float | None, leaves: str, field: bytes, at: float, version: int
+) -> tuple[float, str]:
+    """The seconds after which something was gone that was taken at a moment, and what was wrong with that: ``leaves``
+    tells whether it was the ``"field"``, the ``"object"`` or the ``"socket"``; the version is the last before."""
+    after = [(when, text) for when, text in received if when > at]
+    views = [(when, text) for when, text in after if b'"UPDATE_' in text]
+    shown = [(when, text) for when, text in views if leaves != "field" or field in text]
+    if leaves == "socket":
+        ended = closed_at
+    else:
+        told = views if leaves == "field" else after
+        ended = next((when for when, text in told if (when, text) not in shown), None)
+    if any(version_of(text) > version for _, text in shown):
+        return 0.0, "received what was written after it was taken: a leak"
+    if ended is None:
+        return 0.0, "never noticed"
+    if any(when > ended for when, _ in shown):
+        return 0.0, "received it again after it was gone"
+    return ended - at, ""
+
+
+def version_of(text: bytes) -> int:
+    found = VERSION.search(text)
+    return int(found[1]) if found else -1
