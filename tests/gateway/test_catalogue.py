@@ -87,29 +87,8 @@ async def look(client, instance):
     return await client.ask({"action": "subscribe", **named(instance), "etag": None})
 
 
-async def rest_of(client):
-    """The texts of all frames that were caused before; see ``Client.nothing``."""
-    last = await sync_to_async(clients.Unwatched.objects.create)()
-    texts = []
-
-    async def take_until(true):
-        while True:
-            text = (await client.take())["text"]
-            if true(json.loads(text)):
-                return
-            texts.append(text)
-
-    await client.send({"action": "subscribe", **named(last), "request_id": "the last"})
-    await take_until(lambda frame: frame["meta"].get("request_id") == "the last")
-    last.name = "changed"
-    await sync_to_async(last.save)()
-    await take_until(lambda frame: frame["meta"].get("id") == hashid_of(last))
-    await client.send({"action": "unsubscribe", **named(last)})
-    return texts
-
-
 async def frames_of(client):
-    return [json.loads(text) for text in await rest_of(client)]
+    return [json.loads(text) for text in await client.rest()]
 
 
 def deleted(instance, hashid=None):
@@ -353,7 +332,7 @@ async def test_parse_shows_nothing_new_in_the_event_that_takes_the_access_away(d
 
     await change(page, text=SECRET, owner=demo.cleo)
 
-    texts = await rest_of(client)
+    texts = await client.rest()
     assert [json.loads(text) for text in texts] == [deleted(page)]
     assert SECRET not in "".join(texts)
 
@@ -472,7 +451,7 @@ async def test_graphql_ruby_sends_no_frame_where_nothing_may_be_seen(demo, conne
     await change(demo.card, salary=1)
     await change(granted, text="new")
 
-    assert await rest_of(colleague) == await rest_of(refused) == []
+    assert await colleague.rest() == await refused.rest() == []
     assert [frame["payload"]["salary"] for frame in await frames_of(knows)] == [1]
 
 
@@ -685,13 +664,13 @@ async def test_a_nested_guard_is_asked_for_each_and_its_field_is_never_in_anothe
         await look(client, document)
 
     await change(document, text="new")
-    told, others = await rest_of(owner), await rest_of(stranger)
+    told, others = await owner.rest(), await stranger.rest()
     assert [SECRET in text for text in told] == [True]
     assert [json.loads(text)["payload"]["notes"] for text in others] == [[{"text": "open"}]]
     await change(document, owner=demo.cleo)
 
-    assert [json.loads(text)["payload"]["notes"] for text in await rest_of(owner)] == [[{"text": "open"}]]
-    assert [SECRET in text for text in await rest_of(stranger)] == [True]
+    assert [json.loads(text)["payload"]["notes"] for text in await owner.rest()] == [[{"text": "open"}]]
+    assert [SECRET in text for text in await stranger.rest()] == [True]
 
 
 async def test_a_proxy_a_parent_and_a_child_are_each_asked_about_by_their_own_publication(demo, connect, republish):
@@ -764,7 +743,7 @@ async def test_what_is_written_after_a_revocation_is_in_no_frame(demo, connect, 
 
     await come_and_go()
 
-    texts = await rest_of(client)
+    texts = await client.rest()
     assert json.loads(texts[-1]) == deleted(granted)
     assert SECRET not in "".join(texts)
 
@@ -862,7 +841,7 @@ async def test_a_primary_key_that_is_used_again_has_the_grants_that_guardian_lef
     await frames_of(client)
     await sync_to_async(clean_orphan_obj_perms)()
     await make(pk=key, text=SECRET)
-    assert await rest_of(client) == []
+    assert await client.rest() == []
 
 
 # What tells nothing: ETags, sizes, numbers of frames and of queries
@@ -880,7 +859,7 @@ async def test_the_etag_and_the_size_of_a_frame_tell_nothing_of_a_hidden_field(d
 
     [text] = seen
     assert json.loads(text)["meta"].keys() == {"model", "id", "etag"}
-    assert await rest_of(client) == []
+    assert await client.rest() == []
 
 
 async def test_another_viewers_etag_is_worth_nothing(demo, connect):
@@ -927,7 +906,7 @@ async def test_deleted_and_revoked_are_the_same_frames_in_the_same_order_for_the
             await anotify(page)
             frames = [await client.receive()]
         [(_, queries)] = batches
-        assert await rest_of(client) == []
+        assert await client.rest() == []
         observed.append((json.dumps(frames).replace(name["id"], "ID"), len(queries)))
         await client.close()
 
@@ -956,7 +935,7 @@ async def test_refused_deleted_and_never_existed_are_the_same_frames_for_the_sam
         await client.send({"action": "unsubscribe", **name})
         await client.ask({"action": "ping"})
         assert list(the_hub().subscriptions()) == []
-        observed.append((texts, queries, await rest_of(client)))
+        observed.append((texts, queries, await client.rest()))
         await client.close()
 
     assert observed == [observed[0]] * len(observed)
@@ -986,9 +965,9 @@ async def test_a_request_id_comes_back_to_its_own_socket_as_it_was_and_nowhere_e
     assert (await second.subscribe(document, request_id="own"))["meta"] == {"request_id": "own"}
     await change(document, text="new")
 
-    texts = await rest_of(second)
+    texts = await second.rest()
     assert [json.loads(text)["payload"]["text"] for text in texts] == ["new"]
-    assert await rest_of(first) == texts
+    assert await first.rest() == texts
 
 
 async def test_the_detail_of_an_error_says_nothing_that_was_sent(demo, connect):
