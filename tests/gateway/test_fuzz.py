@@ -12,7 +12,7 @@ from itertools import chain
 
 import pytest
 from asgiref.sync import sync_to_async
-from clients import connected, until
+from clients import PATIENCE, connected
 from django.db import connections
 from guardian.shortcuts import assign_perm, remove_perm
 from hypothesis import HealthCheck, given
@@ -162,18 +162,18 @@ def is_plain(value):
 class Attacker:
     """A client that sends one frame after the other, and knows what each has to bring."""
 
-    def __init__(self, client, socket, objects, visible):
+    def __init__(self, client, socket, turns, objects, visible):
         self.client = client
         self.socket = socket
+        self.turns = turns  # is set when the hub is done with a batch of some socket's
         self.objects = objects
         self.visible = {key_of(objects[number]) for number in visible}
-        self.views = {}  # the ETags of what was shown, by the object
         self.sent = self.sent_bytes = self.received = self.received_bytes = 0
 
     async def send(self, message):
         """Send a frame: a raw one, or a message about one of the objects."""
         raw = message
-        if not message.keys() <= {"text", "bytes"}:
+        if not message or not message.keys() <= {"text", "bytes"}:
             about = self.objects[message["object"]] if isinstance(message.get("object"), int) else {}
             message = {**{name: value for name, value in message.items() if name != "object"}, **about}
             raw = {"text": json.dumps(message)}
@@ -220,7 +220,10 @@ class Attacker:
         while not frames or frames[-1] != {"type": "PONG", "meta": {"request_id": mark}}:
             frames.append(json.loads((await self.client.take())["text"]))
         frames.pop()
-        await until(lambda: not (self.socket.unanswered or self.socket.busy))
+        async with asyncio.timeout(PATIENCE):
+            while self.socket.unanswered or self.socket.busy:
+                self.turns.clear()
+                await self.turns.wait()
         while not self.client._out.empty():
             frames.append(json.loads((await self.client.take())["text"]))
         assert all(map(is_closed, frames)), frames
@@ -287,12 +290,25 @@ def runner(caplog):
     assert unhandled == []
 
 
+@pytest.fixture
+def turns(monkeypatch):
+    """An event that is set whenever the hub has sent a socket what was due."""
+    turns, put_back = asyncio.Event(), hub_module.Hub._put_back
+
+    def noted(hub, *given):
+        put_back(hub, *given)
+        turns.set()
+
+    monkeypatch.setattr(hub_module.Hub, "_put_back", noted)
+    return turns
+
+
 def fuzz(examples):
     checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
     return hypothesis_settings(deadline=None, max_examples=examples, suppress_health_check=checks)
 
 
-def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, runner, settings):
+def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, runner, turns, settings):
     settings.LIVEGATE = {
         **settings.LIVEGATE,
         "MAX_SUBSCRIPTIONS": MAX_SUBSCRIPTIONS,
@@ -319,7 +335,7 @@ def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, 
                 client = await connect(user)
                 hub = hub_module._hubs[asyncio.get_running_loop()]
                 [socket] = hub.sockets - known
-                attackers.append(Attacker(client, socket, objects, visible))
+                attackers.append(Attacker(client, socket, turns, objects, visible))
 
             async def send_all(number):
                 for by, frame in frames:
