@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from clients import PATIENCE, connected
 from django.db import connections
 from guardian.shortcuts import assign_perm, remove_perm
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from lab.models import Document, Page, Tracked
@@ -187,7 +187,7 @@ class Attacker:
         if codes is not None:
             assert len(said) == 1, (raw, answers)
             assert said[0] in codes, (raw, answers)
-        elif raw is not message and is_good(message):
+        elif raw is not message and is_good(message, self.objects):
             assert said == self.due(message, before), (raw, answers)
             assert all(same_id(frame, message) for frame in answers), (raw, answers)
         else:
@@ -236,13 +236,16 @@ def key_of(message):
     return message.get("model", ""), message.get("id", "")
 
 
-def is_good(message):
+def is_good(message, objects):
+    """Whether nothing is wrong with a message."""
+    about = {name: message[name] for name in ("model", "id") if name in message}
     return (
         message.keys() <= {"action", "model", "id", "request_id", "etag"}
-        and {"action"} <= message.keys()
-        and all(map(is_plain, message.values()))
-        and ({"model", "id"} <= message.keys() or message["action"] == "ping")
-        and all(isinstance(message.get(name), str | None) for name in ("model", "id", "etag"))
+        and (about in objects or (not about and message.get("action") == "ping"))
+        and message.get("action") in ("subscribe", "unsubscribe", "ping")
+        and is_plain(message.get("request_id"))
+        and isinstance(message.get("etag"), str | None)
+        and is_plain(message.get("etag"))
     )
 
 
@@ -305,7 +308,9 @@ def turns(monkeypatch):
 
 def fuzz(examples):
     checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-    return hypothesis_settings(deadline=None, max_examples=examples, suppress_health_check=checks)
+    # Not made smaller: the frame that was not answered as it had to be stands in the assertion.
+    phases = [Phase.explicit, Phase.reuse, Phase.generate]
+    return hypothesis_settings(deadline=None, max_examples=examples, phases=phases, suppress_health_check=checks)
 
 
 def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, runner, turns, settings):
@@ -357,13 +362,13 @@ def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, 
         assert is_empty(hub)
         assert asyncio.all_tasks() == before
 
-    @fuzz(examples=80)
+    @fuzz(examples=60)
     @given(st.lists(st.tuples(st.integers(0, len(viewers) - 1), FRAMES), min_size=30, max_size=60))
     def run(frames):
         runner(attack(frames))
 
     run()
-    assert sum(frames_sent) > 2_000
+    assert sum(frames_sent) > 1_500
 
 
 # Subscriptions that come and go
@@ -439,13 +444,13 @@ def test_however_subscriptions_and_rights_come_and_go_each_client_ends_with_the_
             assert last["meta"].get("etag") == one.etag == (view and view.etag)
             assert last["payload"] == (json.loads(view.body) if view else {"id": one.pair.hashid})
 
-    @fuzz(examples=40)
+    @fuzz(examples=25)
     @given(st.lists(STEPS, min_size=15, max_size=50))
     def run(steps):
         runner(come_and_go(steps))
 
     run()
-    assert sum(steps_taken) > 600
+    assert sum(steps_taken) > 375
 
 
 # Handshakes
