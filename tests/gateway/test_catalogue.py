@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from contextlib import suppress
 
 import clients
@@ -365,16 +366,23 @@ async def test_supabase_authorizes_the_delete_too(demo, connect, granted):
 
 async def test_supabase_promises_nothing_before_it_holds(demo, connect, monkeypatch):
     document = await make(Document, text="old")
-    once = [document]
+    once, heard, hear = [document], threading.Event(), hub_module.Hub._hear
+
+    def noted(hub, notice):
+        hear(hub, notice)
+        heard.set()
 
     def overtaken(pairs):
         decisions = evaluate(pairs)
         if once and document.hashid in {pair.hashid for pair in pairs}:
             changed = once.pop()
             changed.text = "written after it was read and before it was acknowledged"
+            heard.clear()
             changed.save()
+            assert heard.wait(clients.PATIENCE)
         return decisions
 
+    monkeypatch.setattr(hub_module.Hub, "_hear", noted)
     monkeypatch.setattr(hub_module, "evaluate", overtaken)
     client = await connect(demo.ben)
 
@@ -930,11 +938,10 @@ async def test_refused_deleted_and_never_existed_are_the_same_frames_for_the_sam
         for more in ({"request_id": 1}, {}, {"etag": None}, {"etag": "x", "request_id": 2}):
             await client.send({"action": "subscribe", **name, **more})
             texts.append((await client.take())["text"])
+        assert list(the_hub().subscriptions()) == []
         queries = {len(queries) for _, queries in batches}
         await client.send({"action": "unsubscribe", **name})
         await client.send({"action": "unsubscribe", **name})
-        await client.ask({"action": "ping"})
-        assert list(the_hub().subscriptions()) == []
         observed.append((texts, queries, await client.rest()))
         await client.close()
 

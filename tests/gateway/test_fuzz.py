@@ -26,7 +26,7 @@ from livegate.gateway.frames import ERRORS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MAX_SUBSCRIPTIONS = 3
+MAX_SUBSCRIPTIONS = 2
 MAX_FRAME_BYTES = 2_000
 # What a frame may hold besides what was sent to be sent back: a view, or a code and its words.
 MOST_BYTES = 1_000
@@ -103,6 +103,9 @@ RAW = st.one_of(
         lambda depth, around: {"text": nested(depth, around)},
         st.integers(1, 1_100),
         st.sampled_from([("[", "]"), ('{"a":', "}"), ('{"request_id":[', "]}"), ("[[", "]")]),
+    ),
+    st.builds(
+        lambda depth: {"text": f'{{"action": "ping", "request_id": {nested(depth, "[]")}}}'}, st.integers(200, 980)
     ),
     st.builds(
         lambda digits, rest: {"text": f'{{"action": "ping", "request_id": {digits}{rest}}}'},
