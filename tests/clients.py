@@ -86,23 +86,34 @@ class Client:
         )
 
     async def nothing(self) -> None:
-        """Everything that was caused before was sent before.
+        """Everything that was caused before was sent before."""
+        assert await self.rest() == []
+
+    async def rest(self) -> list[str]:
+        """The texts of all frames that were caused before and not received yet.
 
         Changes are heard, evaluated and sent in the order in which they were told: a change that is made now, of an
         object that nobody else watches, comes after all that was to come.
         """
         last = await sync_to_async(Unwatched.objects.create)()
         name = {"model": "lab.Unwatched", "id": hashid_of(last)}
-        assert await self.ask({"action": "subscribe", **name, "request_id": "the last"}) == {
-            "type": "SUBSCRIBED",
-            "payload": name,
-            "meta": {"request_id": "the last"},
-        }
+        await self.send({"action": "subscribe", **name, "request_id": "the last"})
+        texts = await self._take_until({"type": "SUBSCRIBED", "payload": name, "meta": {"request_id": "the last"}})
         last.name = "changed"
         await sync_to_async(last.save)()
-        frame = await self.receive()
-        assert frame["type"] == "UPDATE_UNWATCHED", frame
+        texts += await self._take_until({"type": "UPDATE_UNWATCHED"})
         await self.send({"action": "unsubscribe", **name})
+        return texts
+
+    async def _take_until(self, end: dict[str, Any]) -> list[str]:
+        """The texts of the frames before one that has these members."""
+        texts = []
+        while True:
+            message = await self.take()
+            assert message["type"] == "websocket.send", message
+            if end.items() <= json.loads(message["text"]).items():
+                return texts
+            texts.append(message["text"])
 
     async def close(self) -> None:
         self.reading.set()
