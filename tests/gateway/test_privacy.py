@@ -1,0 +1,184 @@
+"""Privacy: whatever happens, in whatever order, everybody is shown what a GET would have answered them, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import clients
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from lab.dossiers import DossierSerializer, can_see
+from lab.events import FIELDS
+from lab.models import Document
+from lab.oracle import PEOPLE, THINGS
+from lab.stage import Gate, Stage
+
+from livegate.gateway import evaluation as evaluation_module
+from livegate.gateway import hub as hub_module
+from livegate.gateway.routing import websocket_urlpatterns
+
+NORMAL = settings(max_examples=20, stateful_step_count=12, print_blob=True, database=None)
+MOST_SCREENS = 5
+
+people = st.sampled_from(PEOPLE)
+things = st.sampled_from([*THINGS])
+which = st.integers(0, 1)
+
+
+def event(name: str, *given: Any) -> st.SearchStrategy[Any]:
+    return st.tuples(st.just(name), *given)
+
+
+written = things.flatmap(lambda thing: event("write", st.just(thing), st.sampled_from(FIELDS[thing])))
+contents = st.one_of(
+    written,
+    event("write_in_bulk"),
+    event("mail", people),
+    event("remove", things),
+    event("hand_over", things, people),
+    event("move", things),
+    event("disclose", things),
+)
+rights = st.one_of(
+    event("grant", things, which, people),
+    event("grant_group", things, which),
+    event("regroup", people),
+    event("allow", people),
+    event("allow_group"),
+    event("employ", people, st.sampled_from(["Northwind", "Southgate"])),
+    event("strip", people),
+    event("equip", people),
+)
+whatever = contents | rights | event("activate", people)
+
+
+class Machine(RuleBasedStateMachine):
+    gate: Gate
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage(self.gate)
+
+    def teardown(self) -> None:
+        self.stage.end()
+
+    def pick(self, number: int) -> Any:
+        return self.stage.screens[number % len(self.stage.screens)]
+
+    def has_screens(self) -> bool:
+        return bool(self.stage.screens)
+
+    @initialize(who=st.lists(people, min_size=3, max_size=4, unique=True))
+    def begin(self, who: list[str]) -> None:
+        for person in who:
+            self.come(person)
+
+    # People come and go
+
+    @precondition(lambda self: len(self.stage.screens) < MOST_SCREENS)
+    @rule(person=people)
+    def come(self, person: str) -> None:
+        if screen := self.stage.connect(person):
+            for thing in THINGS:
+                self.stage.ask(screen, "subscribe", thing, etag=None)
+            self.stage.settle()
+
+    @rule(person=people)
+    def log_out(self, person: str) -> None:
+        self.stage.log_out(person)
+        self.stage.settle()
+
+    @precondition(has_screens)
+    @rule(number=st.integers(0, MOST_SCREENS), thing=things, how=st.sampled_from(["anew", "known", "blind", "leave"]))
+    def ask(self, number: int, thing: str, how: str) -> None:
+        screen = self.pick(number)
+        if screen.reading.is_set():
+            if how == "leave":
+                self.stage.ask(screen, "unsubscribe", thing)
+            elif how == "blind":
+                self.stage.ask(screen, "subscribe", thing)
+            else:
+                self.stage.ask(screen, "subscribe", thing, etag=screen.etags.get(thing) if how == "known" else None)
+            self.stage.settle()
+
+    @precondition(has_screens)
+    @rule(number=st.integers(0, MOST_SCREENS))
+    def reconnect(self, number: int) -> None:
+        """The same person comes back with what they have seen."""
+        old = self.pick(number)
+        self.stage.close(old)
+        if screen := self.stage.connect(old.person):
+            for thing, view in old.held.items():
+                if etag := old.etags.get(thing):
+                    screen.held[thing], screen.etags[thing] = view, etag
+                self.stage.ask(screen, "subscribe", thing, etag=etag)
+            self.stage.settle()
+
+    @precondition(has_screens)
+    @rule(number=st.integers(0, MOST_SCREENS))
+    def stall(self, number: int) -> None:
+        """A client reads nothing for a while."""
+        self.pick(number).reading.clear()
+
+    @rule()
+    def read(self) -> None:
+        for screen in self.stage.screens:
+            screen.reading.set()
+        self.stage.settle()
+
+    # Things happen
+
+    @rule(one=whatever)
+    def tell(self, one: Any) -> None:
+        self.stage.happen(*one)
+        self.stage.settle()
+
+    @rule(one=whatever, is_swept=st.booleans())
+    def lose(self, one: Any, is_swept: bool) -> None:
+        self.stage.happen_untold(*one)
+        self.stage.settle()
+        if is_swept:
+            self.stage.sweep()
+
+    @rule()
+    def sweep(self) -> None:
+        self.stage.sweep()
+
+    @rule(
+        place=st.sampled_from(["before", "between", "after"]),
+        first=contents,
+        then=st.lists(st.tuples(whatever, st.sampled_from([True, True, False])), min_size=1, max_size=3),
+    )
+    def hold_up(self, place: str, first: Any, then: list[Any]) -> None:
+        """An evaluation takes so long that other things happen meanwhile."""
+
+
+def use(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+
+
+@pytest.fixture
+def machine(monkeypatch, settings, republish, transactional_db):
+    republish(Document, DossierSerializer, to=can_see, queryset=Document.objects.prefetch_related("notes"))
+    settings.LIVEGATE = {**settings.LIVEGATE, "SWEEP_RATE": 1_000_000_000}
+    gate = Gate()
+    monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
+    monkeypatch.setattr(hub_module, "evaluate", gate.around(hub_module.evaluate))
+    for read in ("fetch", "renew"):
+        monkeypatch.setattr(evaluation_module, read, gate.between(getattr(evaluation_module, read)))
+    return type("Machine", (Machine,), {"gate": gate})
+
+
+def test_nothing_leaks(machine):
+    run_state_machine_as_test(machine, settings=NORMAL)
