@@ -27,12 +27,16 @@ from livegate.gateway import evaluation as evaluation_module
 from livegate.gateway import hub as hub_module
 from livegate.gateway.routing import websocket_urlpatterns
 
-NORMAL = settings(max_examples=20, stateful_step_count=12, print_blob=True, database=None)
+NORMAL = settings(max_examples=30, stateful_step_count=15, print_blob=True, phases=[Phase.generate],
+    database=None, report_multiple_bugs=False)
 MOST_SCREENS = 5
 
 people = st.sampled_from(PEOPLE)
 things = st.sampled_from([*THINGS])
 which = st.integers(0, 1)
+numbers = st.integers(0, MOST_SCREENS - 1)
+places = st.sampled_from(["before", "between", "after"])
+is_told = st.sampled_from([True, True, False])
 
 
 def event(name: str, *given: Any) -> st.SearchStrategy[Any]:
@@ -88,10 +92,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.stage.screens) < MOST_SCREENS)
     @rule(person=people)
     def come(self, person: str) -> None:
-        if screen := self.stage.connect(person):
-            for thing in THINGS:
-                self.stage.ask(screen, "subscribe", thing, etag=None)
-            self.stage.settle()
+        self.stage.watch(person)
+        self.stage.settle()
 
     @rule(person=people)
     def log_out(self, person: str) -> None:
@@ -99,7 +101,7 @@ class Machine(RuleBasedStateMachine):
         self.stage.settle()
 
     @precondition(has_screens)
-    @rule(number=st.integers(0, MOST_SCREENS), thing=things, how=st.sampled_from(["anew", "known", "blind", "leave"]))
+    @rule(number=numbers, thing=things, how=st.sampled_from(["anew", "known", "blind", "leave"]))
     def ask(self, number: int, thing: str, how: str) -> None:
         screen = self.pick(number)
         if screen.reading.is_set():
@@ -112,7 +114,7 @@ class Machine(RuleBasedStateMachine):
             self.stage.settle()
 
     @precondition(has_screens)
-    @rule(number=st.integers(0, MOST_SCREENS))
+    @rule(number=numbers)
     def reconnect(self, number: int) -> None:
         """The same person comes back with what they have seen."""
         old = self.pick(number)
@@ -125,7 +127,7 @@ class Machine(RuleBasedStateMachine):
             self.stage.settle()
 
     @precondition(has_screens)
-    @rule(number=st.integers(0, MOST_SCREENS))
+    @rule(number=numbers)
     def stall(self, number: int) -> None:
         """A client reads nothing for a while."""
         self.pick(number).reading.clear()
@@ -154,17 +156,25 @@ class Machine(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.stage.sweep()
 
-    @rule(
-        place=st.sampled_from(["before", "between", "after"]),
-        first=contents,
-        then=st.lists(st.tuples(whatever, st.sampled_from([True, True, False])), min_size=1, max_size=3),
-    )
-    def hold_up(self, place: str, first: Any, then: list[Any]) -> None:
+    @rule(place=places, first=contents, then=st.lists(st.tuples(whatever, is_told), min_size=1, max_size=3))
+    def happen_together(self, place: str, first: Any, then: list[Any]) -> None:
         """An evaluation takes so long that other things happen meanwhile."""
+        self.stage.happen_during(place, *first)
+        for one, told in then:
+            (self.stage.happen if told else self.stage.happen_untold)(*one)
+        self.stage.gate.open()
+        self.stage.settle()
 
-
-def use(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
-    monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+    @precondition(has_screens)
+    @rule(place=places, number=numbers, thing=things, told=st.booleans())
+    def take_away(self, place: str, number: int, thing: str, told: bool) -> None:
+        """While it is evaluated what somebody sees of a thing, their rights are taken away, and then all is changed."""
+        person = self.pick(number).person
+        self.stage.happen_during(place, "write", thing, *FIELDS[thing])
+        (self.stage.happen if told else self.stage.happen_untold)("strip", person)
+        self.stage.happen("write", thing, *FIELDS[thing])
+        self.stage.gate.open()
+        self.stage.settle()
 
 
 @pytest.fixture

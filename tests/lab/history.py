@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .oracle import find, fresh, values_for, view_of
+from .oracle import causes, find, fresh, values_for, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ class History:
         # Every value that was written, and since which moment somebody has had a right to it, while it was there.
         self.marks: dict[Any, dict[str, int]] = {}
         self._numbers = count(1)
+        self._views: dict[Any, tuple[str, list[Any]]] = {}
 
     @property
     def now(self) -> int:
@@ -53,9 +54,16 @@ class History:
         pairs = self.watched() | set(more)
         users = fresh({person for person, _ in pairs})
         instances = {thing: find(thing) for thing in {thing for _, thing in pairs}}
-        self.moments.append({(person, thing): view_of(users[person], thing) for person, thing in pairs})
+        cause = causes()
+        self.moments.append({})
         for person, thing in pairs:
-            if instances[thing] is not None:
-                for value in values_for(users[person], instances[thing]):
-                    if value in self.marks:
-                        self.marks[value].setdefault(person, self.now)
+            # What nothing has changed of is not asked again: a GET takes as long as all else together.
+            known = (person, thing, cause(person, thing))
+            if known not in self._views:
+                values = [] if instances[thing] is None else [*values_for(users[person], instances[thing])]
+                self._views[known] = view_of(users[person], thing), values
+            view, values = self._views[known]
+            self.moments[-1][person, thing] = view
+            for value in values:
+                if value in self.marks:
+                    self.marks[value].setdefault(person, self.now)

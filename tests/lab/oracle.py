@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from board.demo import CARD_PK
-from board.models import Card
+from board.models import Board, Card, Membership
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Group
+from guardian.models import GroupObjectPermission, UserObjectPermission
+from guardian.utils import get_anonymous_user
 from rest_framework.test import APIClient
 
 from livegate.serializers.hashids import encode
 
-from .models import Document
+from .models import Document, Note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 User = get_user_model()
 
@@ -52,6 +54,43 @@ def fresh(people: Iterable[str]) -> dict[str, Any]:
 def is_there(user: Any) -> bool:
     """Whether it is nobody, or somebody who can log in."""
     return user.pk is None or user.is_active
+
+
+def causes() -> Callable[[str, str], Any]:
+    """All that the view of a person of a thing may depend on, as it is now: a function of both."""
+    users = User.objects.values_list("pk", "username", "email", "is_active", "is_superuser")
+    keys = {username: key for key, username, *_ in users} | {"nobody": get_anonymous_user().pk}
+    of_all = (
+        *(tuple(users.order_by("pk")), tuple(Board.objects.values_list("pk", "organization"))),
+        frozenset(Group.permissions.through.objects.values_list("group", "permission")),
+    )
+    of_person = [
+        [*through.objects.values_list("user", other)]
+        for through, other in (
+            (Membership, "organization"),
+            (User.groups.through, "group"),
+            (User.user_permissions.through, "permission"),
+        )
+    ]
+    of_thing = [
+        [*Card.objects.values_list("pk", "board", "owner", "title", "notes", "salary", "status", "public")],
+        [*Document.objects.values_list("pk", "owner", "text")],
+        [*Note.objects.values_list("document", "text", "secret")],
+        [*UserObjectPermission.objects.values_list("object_pk", "user", "permission")],
+        [*GroupObjectPermission.objects.values_list("object_pk", "group", "permission")],
+    ]
+
+    def of(rows: list[Any], key: Any) -> frozenset[Any]:
+        return frozenset(row for row in rows if str(row[0]) == str(key))
+
+    def cause(person: str, thing: str) -> Any:
+        return (
+            of_all,
+            *(of(rows, keys[person]) for rows in of_person),
+            *(of(rows, THINGS[thing][1]) for rows in of_thing),
+        )
+
+    return cause
 
 
 def view_of(user: Any, thing: str) -> str:

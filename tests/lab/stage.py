@@ -25,7 +25,7 @@ from livegate.gateway.courier import courier
 
 from . import events
 from .history import History
-from .oracle import PEOPLE, fresh, is_there
+from .oracle import THINGS, fresh, is_there
 from .screens import Screen
 from .states import restore
 
@@ -134,6 +134,15 @@ class Stage:
         self.screens.append(screen)
         return screen
 
+    def watch(self, person: str) -> Screen | None:
+        """Connect, and subscribe to everything."""
+        screen = self.connect(person)
+        if screen is not None:
+            self.history.expect(*((person, thing) for thing in THINGS))
+            for thing in THINGS:
+                self.ask(screen, "subscribe", thing, etag=None)
+        return screen
+
     def ask(self, screen: Screen, action: str, thing: str, **more: Any) -> None:
         self.history.expect((screen.person, thing))
         self.run(screen.ask(action, thing, **more))
@@ -175,6 +184,20 @@ class Stage:
             getattr(events, name)(self.history, *given)
         self.history.take()
         self.note_who_has_to_go()
+
+    def happen_during(self, place: str, name: str, *given: Any) -> bool:
+        """Something happens, and its evaluation is held up at a place, until the gate is opened; False where nobody
+        has anything evaluated."""
+        self.gate.shut(place)
+        self.happen(name, *given)
+        self.run(self.hear())
+        stuck = {screen.socket for screen in self.screens if screen.stuck}
+        hub = hub_module._hubs.get(self.loop)
+        if hub is None or not any(socket.busy or socket.dirty for socket in hub.sockets - stuck):
+            self.gate.open()
+            return False
+        self.run(until(self.gate.reached.is_set))
+        return True
 
     def note_who_has_to_go(self) -> None:
         users = fresh({screen.person for screen in self.screens})
@@ -248,6 +271,3 @@ def queued() -> bool:
     """Whether the channel layer has something that was not received."""
     layer: Any = get_channel_layer()
     return any(not queue.empty() for queue in layer.channels.values())
-
-
-__all__ = ["PEOPLE", "Gate", "Stage"]
