@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import Any
 
 import clients
 import pytest
+from board.serializers import CardSerializer
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from hypothesis import Phase, settings
@@ -17,18 +19,25 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from lab.dossiers import DossierSerializer, can_see
+from lab.dossiers import DossierSerializer, EntrySerializer, can_see
 from lab.events import FIELDS
 from lab.models import Document
 from lab.oracle import PEOPLE, THINGS
 from lab.stage import Gate, Stage
 
+from livegate.gateway import access, publications
 from livegate.gateway import evaluation as evaluation_module
 from livegate.gateway import hub as hub_module
+from livegate.gateway import sweep as sweep_module
+from livegate.gateway.hub import Hub
 from livegate.gateway.routing import websocket_urlpatterns
+from livegate.gateway.subscriptions import Subscription
+from livegate.permissions import Permission, anyone
+from livegate.serializers.representation import Representation
 
-NORMAL = settings(max_examples=30, stateful_step_count=15, print_blob=True, phases=[Phase.generate],
-    database=None, report_multiple_bugs=False)
+NORMAL = settings(max_examples=30, stateful_step_count=15, print_blob=True)
+# The same number of examples; the first that fails will do.
+MUTATED = settings(NORMAL, phases=[Phase.generate], database=None, report_multiple_bugs=False)
 MOST_SCREENS = 5
 
 people = st.sampled_from(PEOPLE)
@@ -62,6 +71,7 @@ rights = st.one_of(
     event("employ", people, st.sampled_from(["Northwind", "Southgate"])),
     event("strip", people),
     event("equip", people),
+    event("promote", people),
 )
 whatever = contents | rights | event("activate", people)
 
@@ -166,10 +176,15 @@ class Machine(RuleBasedStateMachine):
         self.stage.settle()
 
     @precondition(has_screens)
-    @rule(place=places, number=numbers, thing=things, told=st.booleans())
-    def take_away(self, place: str, number: int, thing: str, told: bool) -> None:
+    @rule(
+        number=numbers,
+        thing=things,
+        how=st.sampled_from([("before", True), ("between", False), ("between", True), ("after", True)]),
+    )
+    def take_away(self, number: int, thing: str, how: tuple[str, bool]) -> None:
         """While it is evaluated what somebody sees of a thing, their rights are taken away, and then all is changed."""
-        person = self.pick(number).person
+        person, (place, told) = self.pick(number).person, how
+        self.tell(("equip", person))
         self.stage.happen_during(place, "write", thing, *FIELDS[thing])
         (self.stage.happen if told else self.stage.happen_untold)("strip", person)
         self.stage.happen("write", thing, *FIELDS[thing])
@@ -192,3 +207,160 @@ def machine(monkeypatch, settings, republish, transactional_db):
 
 def test_nothing_leaks(machine):
     run_state_machine_as_test(machine, settings=NORMAL)
+
+
+# Mutations: each takes away something that privacy rests on.
+
+
+def drop_a_guard(monkeypatch):
+    """A field that is guarded is shown to all who see the rest."""
+    monkeypatch.delitem(CardSerializer.Meta.guards, "salary")
+
+
+def drop_a_nested_guard(monkeypatch):
+    monkeypatch.setattr(EntrySerializer.Meta, "guards", {})
+
+
+def drop_the_permission(monkeypatch):
+    """Who may see an instance at all is not asked."""
+    for publication in map(publications.find, ("board.Card", "lab.Document")):
+        monkeypatch.setitem(publication.__dict__, "permission", anyone)
+
+
+def share_with_all(monkeypatch):
+    """What was made for one audience is sent to all."""
+
+    class Shared(Representation):
+        def __init__(self, serializer, inquiry, viewers):
+            super().__init__(serializer, inquiry, viewers)
+            self.bodies = [(body, viewers) for body, _ in self.bodies[:1]]
+
+    monkeypatch.setattr(evaluation_module, "Representation", Shared)
+
+
+def share_the_decision(monkeypatch):
+    """If one of the viewers may see an instance, all may."""
+
+    def allowing(permission):
+        class Allowing(Permission):
+            reads, reads_of_user, asks_for = permission.reads, permission.reads_of_user, permission.asks_for
+
+            def allows(self, viewer, instance):
+                return permission.allows(viewer, instance)
+
+            def among(self, viewers, inquiry):
+                return viewers if permission.among(viewers, inquiry) else set()
+
+        return Allowing()
+
+    for publication in map(publications.find, ("board.Card", "lab.Document")):
+        monkeypatch.setitem(publication.__dict__, "permission", allowing(publication.permission))
+
+
+def read_rights_before_content(monkeypatch):
+    """And each in a transaction of its own."""
+
+    @contextmanager
+    def none(databases):
+        yield True
+
+    def look(pairs, watched, wanted):
+        rights = evaluation_module.renew(pairs, wanted)
+        instances = evaluation_module.fetch(wanted)
+        return evaluation_module.show(pairs, watched, instances, rights)
+
+    monkeypatch.setattr(evaluation_module, "snapshot", none)
+    monkeypatch.setattr(evaluation_module, "look", look)
+
+
+def keep_rights(monkeypatch):
+    """The rights of an earlier evaluation are used again."""
+    renew, kept = evaluation_module.renew, {}
+
+    def stale(pairs, wanted):
+        [loop] = hub_module._hubs
+        asked = loop, frozenset(pair.viewer for pair in pairs), str(wanted)
+        if asked not in kept:
+            kept[asked] = renew(pairs, wanted)
+        return kept[asked]
+
+    monkeypatch.setattr(evaluation_module, "renew", stale)
+
+
+def send_what_is_outdated(monkeypatch):
+    """What was made before rights changed is sent all the same."""
+    mark = Hub._mark
+    monkeypatch.setattr(Hub, "_mark", lambda hub, subscription, is_outdated=False: mark(hub, subscription))
+
+
+def close_nobody(monkeypatch):
+    """Who has to go stays connected."""
+    monkeypatch.setattr(Hub, "_expel", lambda hub, socket: None)
+
+
+def remember_who_was_refused(monkeypatch):
+    """A subscription that was refused stays."""
+    take_away = Subscription._take_away
+
+    def remember(subscription, requests):
+        frames = take_away(subscription, requests)
+        subscription.admitted = True
+        return frames
+
+    monkeypatch.setattr(Subscription, "_take_away", remember)
+
+
+def sweep_nothing(monkeypatch):
+    async def nothing(hub):
+        return None
+
+    monkeypatch.setattr(sweep_module, "sweep", nothing)
+
+
+def send_what_is_unchanged(monkeypatch):
+    """Every evaluation makes a frame."""
+    settle = Subscription.settle
+
+    def always(subscription, decision):
+        if decision is not None and not subscription.requests:
+            subscription.etag = None
+        return settle(subscription, decision)
+
+    monkeypatch.setattr(Subscription, "settle", always)
+
+
+def hear_nothing_of_rights(monkeypatch):
+    """No notice tells of changed rights."""
+    monkeypatch.setattr(access, "post_after_commit", lambda notices, using: None)
+
+
+def send_what_was_given_up(monkeypatch):
+    """Who has unsubscribed is told of changes all the same."""
+    monkeypatch.setattr(Hub, "unsubscribe", lambda hub, socket, key: None)
+
+
+MUTATIONS = [
+    drop_a_guard,
+    drop_a_nested_guard,
+    drop_the_permission,
+    share_with_all,
+    share_the_decision,
+    read_rights_before_content,
+    keep_rights,
+    send_what_is_outdated,
+    close_nobody,
+    remember_who_was_refused,
+    sweep_nothing,
+    send_what_is_unchanged,
+    hear_nothing_of_rights,
+    send_what_was_given_up,
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_each_mutation_is_found(machine, monkeypatch, mutation):
+    mutation(monkeypatch)
+
+    with pytest.raises(AssertionError) as found:
+        run_state_machine_as_test(machine, settings=MUTATED)
+    print("FOUND", mutation.__name__, str(found.value)[:150].replace("\n", " "))  # noqa: T201

@@ -246,9 +246,22 @@ def activate(history: History, person: str) -> Pairs:
 
 
 @transaction.atomic
+def promote(history: History, person: str) -> Pairs:
+    """Make somebody a superuser, or no longer."""
+    if person == "nobody":
+        return set()
+    user = user_of(person)
+    user.is_superuser = not user.is_superuser
+    user.save()
+    return about(person)
+
+
+@transaction.atomic
 def strip(history: History, person: str) -> Pairs:
     """Take away every right that is not by ownership."""
     user = user_of(person)
+    user.is_superuser = False
+    user.save()
     for row in user.userobjectpermission_set.all():
         row.delete()
     user.groups.clear()

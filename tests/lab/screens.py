@@ -115,12 +115,12 @@ class Screen(Client):
     def review_subscribed(self, frame: Any, handed: Handed) -> None:
         _, thing, more = self.requests.pop(frame["meta"]["request_id"])
         possible = range(self.lowest(thing, handed), handed.moment + 1)
-        assert any(self.history.view(moment, self.person, thing) != NOTHING for moment in possible)
+        views = {self.history.view(moment, self.person, thing) for moment in possible}
+        assert views != {NOTHING}, f"{self.person} was subscribed to {thing}, and has never seen it"
         if "etag" not in more:
             self.held[thing] = self.history.view(handed.moment, self.person, thing)
         elif more["etag"] is None or more["etag"] != self.etags.get(thing):
             self.held[thing] = UNKNOWN
-        assert thing in self.held
 
     def review_error(self, frame: Any, handed: Handed) -> None:
         assert frame["payload"]["code"] == "not_found", frame
