@@ -363,4 +363,4 @@ def test_each_mutation_is_found(machine, monkeypatch, mutation):
 
     with pytest.raises(AssertionError) as found:
         run_state_machine_as_test(machine, settings=MUTATED)
-    print("FOUND", mutation.__name__, str(found.value)[:150].replace("\n", " "))  # noqa: T201
+    print("FOUND", mutation.__name__, str(found.value)[:150].replace("\n", " "))

@@ -33,10 +33,10 @@ class DossierPermission(BasePermission):
     """The permission to see a dossier, without a word of livegate's."""
 
     def has_object_permission(self, request, view, document):
-        if not (request.user.pk and request.user.pk == document.owner_id):
-            if not request.user.has_perm("lab.view_document", document):
-                raise NotFound
-        return True
+        owns = request.user.pk is not None and request.user.pk == document.owner_id
+        if owns or request.user.has_perm("lab.view_document", document):
+            return True
+        raise NotFound
 
 
 class DossierViewSet(HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):

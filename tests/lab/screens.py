@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clients import Client, until
+from clients import PATIENCE, Client
 
 from livegate.gateway import hub as hub_module
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .history import History
 
 UNKNOWN = "whatever it is"
+# Seconds between two looks at what is going on: who never rests keeps the other threads from going on.
+A_MOMENT = 0.0005
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Screen(Client):
         self.handed: list[Handed] = []
         self.reviewed = 0
         self.number = 0  # of the last request
+        self.came = asyncio.Event()
         self.stuck = 0  # messages that were handed over, and that the client does not read
         self.held: dict[str, str] = {}  # what the client shows of each thing that it is subscribed to
         self.etags: dict[str, str] = {}
@@ -54,6 +57,7 @@ class Screen(Client):
 
     async def _accept(self, message: dict[str, Any]) -> None:
         self.handed.append(Handed(message, self.history.now, dict(self.floors), self.is_over))
+        self.came.set()
         self.stuck += 1
         try:
             await self.reading.wait()
@@ -65,7 +69,9 @@ class Screen(Client):
         """Open it, and wait until the hub has it."""
         before = sockets()
         assert (await self.open())["type"] == "websocket.accept"
-        await until(lambda: len(sockets() - before) == 1)
+        async with asyncio.timeout(PATIENCE):
+            while not sockets() - before:
+                await asyncio.sleep(A_MOMENT)
         [self.socket] = sockets() - before
         return self
 
@@ -83,7 +89,10 @@ class Screen(Client):
         self.requests[f"ping {number}"] = (action, thing, more)
         await self.send({"action": "ping", "request_id": f"ping {number}"})
         answer = f'"ping {number}"'
-        await until(lambda: any(answer in one.message.get("text", "") for one in self.handed[self.reviewed :]))
+        async with asyncio.timeout(PATIENCE):
+            while not any(answer in one.message.get("text", "") for one in self.handed[self.reviewed :]):
+                self.came.clear()
+                await self.came.wait()
 
     # What it was handed
 
@@ -117,8 +126,8 @@ class Screen(Client):
         possible = range(self.lowest(thing, handed), handed.moment + 1)
         views = {self.history.view(moment, self.person, thing) for moment in possible}
         assert views != {NOTHING}, f"{self.person} was subscribed to {thing}, and has never seen it"
-        if "etag" not in more:
-            self.held[thing] = self.history.view(handed.moment, self.person, thing)
+        if "etag" not in more:  # who is subscribed already goes on to hold what they hold
+            self.held.setdefault(thing, self.history.view(handed.moment, self.person, thing))
         elif more["etag"] is None or more["etag"] != self.etags.get(thing):
             self.held[thing] = UNKNOWN
 

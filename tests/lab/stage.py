@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from board.models import Card
 from channels.layers import get_channel_layer
-from clients import PATIENCE, until
+from clients import PATIENCE
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
@@ -26,7 +26,7 @@ from livegate.gateway.courier import courier
 from . import events
 from .history import History
 from .oracle import THINGS, fresh, is_there
-from .screens import Screen
+from .screens import A_MOMENT, Screen
 from .states import restore
 
 if TYPE_CHECKING:
@@ -196,8 +196,14 @@ class Stage:
         if hub is None or not any(socket.busy or socket.dirty for socket in hub.sockets - stuck):
             self.gate.open()
             return False
-        self.run(until(self.gate.reached.is_set))
+        self.run(self.reach())
         return True
+
+    async def reach(self) -> None:
+        """Wait until an evaluation is held up."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.gate.reached.is_set():
+                await asyncio.sleep(A_MOMENT)
 
     def note_who_has_to_go(self) -> None:
         users = fresh({screen.person for screen in self.screens})
@@ -214,9 +220,9 @@ class Stage:
 
     async def hear(self) -> None:
         """Wait until every notice was heard."""
-        for _ in range(2):
-            await until(lambda: not (courier._waiting or courier._tasks or queued()))
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            while courier._waiting or courier._tasks or queued():
+                await asyncio.sleep(A_MOMENT)
 
     def is_quiet(self) -> bool:
         hub = hub_module._hubs.get(self.loop)
@@ -233,7 +239,7 @@ class Stage:
         """Wait until nothing is to be done but to send to those who read nothing."""
         calm = 0
         async with asyncio.timeout(PATIENCE):
-            while calm < 5:
+            while calm < 3:
                 if hub := hub_module._hubs.get(self.loop):
                     await self.loop.run_in_executor(hub._executor, int)
                 await asyncio.sleep(0)
