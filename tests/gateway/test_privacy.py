@@ -35,7 +35,7 @@ from livegate.gateway.subscriptions import Subscription
 from livegate.permissions import Permission, anyone
 from livegate.serializers.representation import Representation
 
-NORMAL = settings(max_examples=30, stateful_step_count=15, print_blob=True)
+NORMAL = settings(max_examples=20, stateful_step_count=15, print_blob=True)
 # The same number of examples; the first that fails will do.
 MUTATED = settings(NORMAL, phases=[Phase.generate], database=None, report_multiple_bugs=False)
 MOST_SCREENS = 5

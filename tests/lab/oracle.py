@@ -58,27 +58,26 @@ def is_there(user: Any) -> bool:
 
 def causes() -> Callable[[str, str], Any]:
     """All that the view of a person of a thing may depend on, as it is now: a function of both."""
-    users = User.objects.values_list("pk", "username", "email", "is_active", "is_superuser")
-    keys = {username: key for key, username, *_ in users} | {"nobody": get_anonymous_user().pk}
+    users = [*User.objects.order_by("pk").values_list("pk", "username", "email")]
+    keys = {username: key for key, username, _ in users} | {"nobody": get_anonymous_user().pk}
     of_all = (
-        *(tuple(users.order_by("pk")), tuple(Board.objects.values_list("pk", "organization"))),
+        *(tuple(users), tuple(Board.objects.values_list("pk", "organization"))),
         frozenset(Group.permissions.through.objects.values_list("group", "permission")),
     )
     of_person = [
-        [*through.objects.values_list("user", other)]
-        for through, other in (
-            (Membership, "organization"),
-            (User.groups.through, "group"),
-            (User.user_permissions.through, "permission"),
-        )
+        [*User.objects.values_list("pk", "is_active", "is_superuser")],
+        [*Membership.objects.values_list("user", "organization")],
+        [*User.groups.through.objects.values_list("user", "group")],
+        [*User.user_permissions.through.objects.values_list("user", "permission")],
     ]
     of_thing = [
         [*Card.objects.values_list("pk", "board", "owner", "title", "notes", "salary", "status", "public")],
         [*Document.objects.values_list("pk", "owner", "text")],
         [*Note.objects.values_list("document", "text", "secret")],
-        [*UserObjectPermission.objects.values_list("object_pk", "user", "permission")],
         [*GroupObjectPermission.objects.values_list("object_pk", "group", "permission")],
     ]
+
+    grants = [*UserObjectPermission.objects.values_list("object_pk", "user", "permission")]
 
     def of(rows: list[Any], key: Any) -> frozenset[Any]:
         return frozenset(row for row in rows if str(row[0]) == str(key))
@@ -86,6 +85,7 @@ def causes() -> Callable[[str, str], Any]:
     def cause(person: str, thing: str) -> Any:
         return (
             of_all,
+            of([row for row in grants if row[1] == keys[person]], THINGS[thing][1]),
             *(of(rows, keys[person]) for rows in of_person),
             *(of(rows, THINGS[thing][1]) for rows in of_thing),
         )
