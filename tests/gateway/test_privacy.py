@@ -179,21 +179,28 @@ class Machine(RuleBasedStateMachine):
     @rule(
         number=numbers,
         thing=things,
-        how=st.sampled_from([("between", False), ("between", True), ("after", True)]),
+        how=st.sampled_from([("between", False), ("between", True), ("after", True), ("behind", True)]),
     )
     def take_away(self, number: int, thing: str, how: tuple[str, bool]) -> None:
-        """While it is evaluated what somebody sees of a thing, their rights are taken away, and then all is changed."""
+        """While somebody's view of a thing is made, or waits behind another that they don't read, their rights are
+        taken away, and then all is changed."""
         screen, (place, told) = self.pick(number), how
         self.tell(("equip", screen.person))
         if screen not in self.stage.screens or not screen.reading.is_set():
             return
-        if thing not in screen.held:
-            self.stage.ask(screen, "subscribe", thing, etag=None)
+        for missing in THINGS.keys() - screen.held.keys():
+            self.stage.ask(screen, "subscribe", missing, etag=None)
+        self.stage.settle()
+        if place == "behind":
+            screen.reading.clear()
+            self.stage.happen("write_in_bulk")
             self.stage.settle()
-        self.stage.happen_during(place, "write", thing, *FIELDS[thing])
+        else:
+            self.stage.happen_during(place, "write", thing, *FIELDS[thing])
         (self.stage.happen if told else self.stage.happen_untold)("strip", screen.person)
         self.stage.happen("write", thing, *FIELDS[thing])
         self.stage.gate.open()
+        screen.reading.set()
         self.stage.settle()
 
 
