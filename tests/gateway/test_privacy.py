@@ -9,6 +9,7 @@ import clients
 import pytest
 from board.serializers import CardSerializer
 from channels.auth import AuthMiddlewareStack
+from channels.layers import channel_layers
 from channels.routing import URLRouter
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -77,6 +78,16 @@ whatever = contents | rights | event("activate", people)
 
 
 class Machine(RuleBasedStateMachine):
+    """What is required at every step stands in ``Stage.settle`` and ``Screen.review``:
+
+    - Every frame is what a GET would have answered at one moment after the frame before it, and before it was sent;
+      after a change of rights was heard, at a moment after that.
+    - When all has settled, every subscriber holds what a GET answers, or nothing where it answers nothing.
+    - No value reaches who had no right to it while it was there, as far back as the frame may have been made.
+    - No frame says what its receiver holds already: so a hidden change makes none.
+    - Who has to go is closed with 4401, and sent nothing more; and nobody else is.
+    """
+
     gate: Gate
 
     def __init__(self) -> None:
@@ -205,10 +216,12 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(monkeypatch, settings, republish, transactional_db):
+def machine(monkeypatch, settings, republish, transactional_db, caplog):
+    caplog.set_level("ERROR", "django.request")  # that most things are not found is what a GET answers
     republish(Document, DossierSerializer, to=can_see, queryset=Document.objects.prefetch_related("notes"))
     settings.LIVEGATE = {**settings.LIVEGATE, "SWEEP_RATE": 1_000_000_000}
     gate = Gate()
+    monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
     monkeypatch.setattr(hub_module, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
     monkeypatch.setattr(hub_module, "evaluate", gate.around(hub_module.evaluate))
@@ -217,8 +230,10 @@ def machine(monkeypatch, settings, republish, transactional_db):
     return type("Machine", (Machine,), {"gate": gate})
 
 
-def test_nothing_leaks(machine):
+def test_nothing_leaks(machine, caplog):
     run_state_machine_as_test(machine, settings=NORMAL)
+
+    assert [record for record in caplog.records if record.name.startswith("livegate")] == []
 
 
 # Mutations: each takes away something that privacy rests on.
@@ -230,6 +245,7 @@ def drop_a_guard(monkeypatch):
 
 
 def drop_a_nested_guard(monkeypatch):
+    """The same, of what is shown within something else."""
     monkeypatch.setattr(EntrySerializer.Meta, "guards", {})
 
 
@@ -323,6 +339,8 @@ def remember_who_was_refused(monkeypatch):
 
 
 def sweep_nothing(monkeypatch):
+    """What no notice told is never noticed."""
+
     async def nothing(hub):
         return None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from board.models import Card
-from channels.layers import get_channel_layer
+from channels.layers import channel_layers, get_channel_layer
 from clients import PATIENCE
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
@@ -88,6 +88,7 @@ class Stage:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         restore("demonstration")
+        channel_layers.backends.clear()  # what is left in a layer would be waited for
         ContentType.objects.get_for_model(Card)
         self.loop = asyncio.new_event_loop()
         self.screens: list[Screen] = []
