@@ -46,6 +46,8 @@ things = st.sampled_from([*THINGS])
 which = st.integers(0, 1)
 numbers = st.integers(0, MOST_SCREENS - 1)
 places = st.sampled_from(["before", "between", "after"])
+# Where rights are taken away during an evaluation, and whether it is told. Most is at stake between the two reads.
+takings = st.sampled_from([*[("between", False)] * 2, ("between", True), ("after", True), ("behind", True)])
 is_told = st.sampled_from([True, True, False])
 
 
@@ -103,10 +105,11 @@ class Machine(RuleBasedStateMachine):
     def has_screens(self) -> bool:
         return bool(self.stage.screens)
 
-    @initialize(who=st.lists(people, min_size=3, max_size=4, unique=True))
-    def begin(self, who: list[str]) -> None:
+    @initialize(who=st.lists(people, min_size=3, max_size=4, unique=True), number=numbers, thing=things, how=takings)
+    def begin(self, who: list[str], number: int, thing: str, how: tuple[str, bool]) -> None:
         for person in who:
             self.come(person)
+        self.take_away(number, thing, how)
 
     # People come and go
 
@@ -187,11 +190,7 @@ class Machine(RuleBasedStateMachine):
         self.stage.settle()
 
     @precondition(has_screens)
-    @rule(
-        number=numbers,
-        thing=things,
-        how=st.sampled_from([("between", False), ("between", True), ("after", True), ("behind", True)]),
-    )
+    @rule(number=numbers, thing=things, how=takings)
     def take_away(self, number: int, thing: str, how: tuple[str, bool]) -> None:
         """While somebody's view of a thing is made, or waits behind another that they don't read, their rights are
         taken away, and then all is changed."""
