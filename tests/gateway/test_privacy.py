@@ -13,6 +13,7 @@ from channels.layers import channel_layers
 from channels.routing import URLRouter
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -301,8 +302,12 @@ def read_rights_before_content(monkeypatch):
 
 
 def keep_rights(monkeypatch):
-    """The rights of an earlier evaluation are used again."""
-    renew, kept = evaluation_module.renew, {}
+    """The rights of an earlier evaluation are used again. Each pair for itself: which are evaluated together differs
+    from run to run."""
+    decide, renew, kept = evaluation_module.decide, evaluation_module.renew, {}
+
+    def decide_each(pairs):
+        return {pair: view for one in pairs for pair, view in decide([one]).items()}
 
     def stale(pairs, wanted):
         [loop] = hub_module._hubs
@@ -311,6 +316,7 @@ def keep_rights(monkeypatch):
             kept[asked] = renew(pairs, wanted)
         return kept[asked]
 
+    monkeypatch.setattr(evaluation_module, "decide_together", decide_each)
     monkeypatch.setattr(evaluation_module, "renew", stale)
 
 
@@ -390,6 +396,6 @@ MUTATIONS = [
 def test_each_mutation_is_found(machine, monkeypatch, mutation):
     mutation(monkeypatch)
 
-    with pytest.raises(AssertionError) as found:
+    with pytest.raises((AssertionError, FlakyFailure)) as found:  # flaky is what fails in one run of the same example
         run_state_machine_as_test(machine, settings=MUTATED)
     print("FOUND", mutation.__name__, str(found.value)[:150].replace("\n", " "))
