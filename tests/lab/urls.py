@@ -1,3 +1,10 @@
-from config.urls import urlpatterns
+from config.urls import urlpatterns as of_the_site
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
 
-__all__ = ["urlpatterns"]
+from .dossiers import DossierViewSet
+
+router = SimpleRouter()
+router.register("dossiers", DossierViewSet, basename="dossier")
+
+urlpatterns = [*of_the_site, path("api/", include(router.urls))]
