@@ -198,6 +198,8 @@ def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
         rights.read(publication.model, keys, publication.asks_for)
         if publication.asks_of_models:
             rights.read_on_models()
+        if publication.asks_for is None:  # code of the application's may be asked, and look at the user
+            rights.read_users()
     return rights
 
 

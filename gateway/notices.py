@@ -66,8 +66,8 @@ def pack(notices: list[Notice], echo: str = "") -> dict[str, Any]:
 
 def unpack(message: dict[str, Any]) -> list[Notice]:
     """The notices in a channel layer message; raises ValueError for what no livegate has sent."""
-    found = message.get("notices")
-    if message.get("type") != MESSAGE_TYPE or not isinstance(found, list):
+    found = message.get("notices") if isinstance(message, dict) else None
+    if not isinstance(found, list) or message.get("type") != MESSAGE_TYPE:
         raise ValueError("not a message of notices")
     return [read(entry) for entry in found]
 

@@ -79,8 +79,7 @@ class Rights:
         }
 
     def _bare(self, viewer: Viewer) -> Viewer:
-        if viewer not in self._fresh:
-            self._load(list(self.keys))
+        self.read_users()
         return self._fresh[viewer]
 
     def fresh(self, viewer: Viewer) -> Viewer:
@@ -192,6 +191,11 @@ class Rights:
         members = members_of(self._user_keys, {group for _, _, group in of_groups})
         for key, codename, group in of_groups:
             held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
+
+    def read_users(self) -> None:
+        """Read the users of all viewers, in one query, if they have not been read."""
+        if not self._fresh and self.keys:
+            self._load(list(self.keys))
 
     def read_on_models(self) -> None:
         """Read the permissions on whole models, in three queries, where it is from here that they are answered."""

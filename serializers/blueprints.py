@@ -6,13 +6,16 @@ DRF finds it out anew for each serializer that is made, which takes longer than 
 from __future__ import annotations
 
 from copy import deepcopy
+from enum import Enum
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
+from django.utils.functional import Promise
 from rest_framework.serializers import ModelSerializer, SerializerMetaclass
 from rest_framework.settings import api_settings
 
+from ..permissions.copies import ATOMS
 from .columns import OURS, PLAIN, RELATED, SPECIAL, declaration
 
 if TYPE_CHECKING:
@@ -55,8 +58,9 @@ def is_built_by_drf(serializer: type[Any]) -> bool:
 
 def fields_for(serializer: Any) -> dict[str, Any]:
     """What ``serializer.get_fields()`` of its class gives."""
-    kind: Any = type(serializer)
-    blueprint = blueprint_of(kind, declaration(kind)) if vars(serializer).keys().isdisjoint(OF_AN_INSTANCE) else None
+    kind: Any = type(serializer)  # which may be another than it was made as
+    is_as_declared = is_built_by_drf(kind) and vars(serializer).keys().isdisjoint(OF_AN_INSTANCE)
+    blueprint = blueprint_of(kind, declaration(kind)) if is_as_declared else None
     if blueprint is None:
         return kind.get_fields(serializer)  # type: ignore[no-any-return]
     serializer.url_field_name = api_settings.URL_FIELD_NAME  # as DRF leaves it
@@ -75,8 +79,18 @@ def blueprint_of(serializer: type[Any], declared: tuple[Any, ...]) -> Mapping[st
 
 
 def is_repeatable(field: Any) -> bool:
-    """Whether a field can be built again from what it was built from: none of that is changed by using it."""
-    return type(field) in PLAIN | RELATED and not any(isinstance(given, QuerySet) for given in field._kwargs.values())
+    """Whether a field can be built again from what it was built from: nothing of that is changed by using it."""
+    given = {name: value for name, value in field._kwargs.items() if name != "validators"}  # which are for input
+    return type(field) in PLAIN | RELATED and is_unchanging(given)
+
+
+def is_unchanging(value: Any) -> bool:
+    """Whether it is made of what nobody changes, or what DRF itself hands to every field."""
+    if isinstance(value, dict):
+        return all(map(is_unchanging, (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return all(map(is_unchanging, value))
+    return type(value) in ATOMS or isinstance(value, Promise | BaseManager | Enum)
 
 
 def rebuilt(field: Any) -> Any:
