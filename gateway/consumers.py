@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from ..permissions.viewers import Viewer
@@ -16,7 +17,7 @@ from .publications import find
 from .subscriptions import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from .hub import Hub
     from .messages import Message
@@ -44,7 +45,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
                 await leave(self.socket, self.hub)
 
     async def connect(self) -> None:
-        credentials = Credentials.of_scope(self.scope, Viewer.of_scope(self.scope))
+        credentials = await credentials_in(self.scope)
         self.socket = Socket(credentials, sender(self.base_send), self.close)
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
@@ -66,6 +67,15 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
             if publication is None:
                 raise Refusal("unknown_model", message.request_id)
             self.hub.subscribe(self.socket, Pair(self.socket.viewer, publication, message.id), message)
+
+
+async def credentials_in(scope: Mapping[str, Any]) -> Credentials:
+    """In a thread where the session has to be read; AuthMiddleware has read it."""
+    viewer, session = Viewer.of_scope(scope), scope.get("session")
+    if session is None or hasattr(session, "_session_cache"):
+        return Credentials.of_scope(scope, viewer)
+    read: Credentials = await database_sync_to_async(Credentials.of_scope)(scope, viewer)
+    return read
 
 
 def sender(send: Callable[[dict[str, Any]], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
