@@ -128,7 +128,7 @@ def user_in(session: Mapping[str, Any] | SessionBase) -> Any:
 def is_session_of(session: Mapping[str, Any], user: Any) -> bool:
     """Whether this is a session in which the user is logged in with the password that they have now, and would still be
     let in; as in Django's own ``get_user``."""
-    path = session.get(BACKEND_SESSION_KEY)
+    path: Any = session.get(BACKEND_SESSION_KEY)
     if user_in(session) != user.pk or path not in settings.AUTHENTICATION_BACKENDS or not is_let_in(path, user):
         return False
     if not hasattr(user, "get_session_auth_hash"):
@@ -163,8 +163,7 @@ def rows_of(sessions: Collection[SessionBase]) -> dict[Any, Mapping[str, Any]]:
             by_kind.setdefault(session.__class__, []).append(session.session_key)
     found: dict[Any, Mapping[str, Any]] = {}
     for kind, keys in by_kind.items():
-        rows = kind.get_model_class()._default_manager.filter(
-            Among("session_key", keys), expire_date__gt=timezone.now()
-        )
+        all_rows = kind.get_model_class()._default_manager
+        rows = all_rows.filter(Among("session_key", keys), expire_date__gt=timezone.now())
         found |= {row.session_key: kind().decode(row.session_data) for row in rows}
     return found

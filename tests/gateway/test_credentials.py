@@ -192,16 +192,18 @@ def test_one_of_whom_it_can_not_be_told_keeps_nobody_else_from_being_examined(us
     assert "secret" not in caplog.text
 
 
-def test_a_session_that_can_not_be_read_keeps_nobody_else_from_being_examined(user, settings, tmp_path, caplog):
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
-    settings.SESSION_FILE_PATH = str(tmp_path)
+def test_a_session_that_can_not_be_read_keeps_nobody_else_from_being_examined(user, settings, monkeypatch, caplog):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
     one, gone = given(user, session_of(user)), given(User(pk=77_777))
-    [file] = tmp_path.iterdir()
-    file.unlink()
-    file.mkdir()
+
+    def fail(store):
+        raise OSError("the secret")
+
+    monkeypatch.setattr(type(one.session), "load", fail)
 
     assert ended([one, gone]) == {gone}
     assert [record.event for record in caplog.records] == ["sockets_unexamined"]
+    assert "secret" not in caplog.text
 
 
 def test_when_the_database_is_away_it_is_told_of_nobody(user, monkeypatch):
