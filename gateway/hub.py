@@ -11,7 +11,6 @@ import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,8 +50,10 @@ SENDS_IN_A_ROW = 250
 INTERNAL_ERROR = 1011
 # The one for a socket whose user was logged out, deactivated or deleted, or whose right to be there expired.
 UNAUTHORIZED = 4401
-# Of so many notices that rights changed it is known when they last came, before those of long ago are forgotten.
+# Of at least so many notices that rights changed it is known when they last came.
 MOST_PACES = 1_000
+# Stands for the ETag of what a client holds, where that is not known; no view has it.
+UNKNOWN = ""
 # Seconds for which the session of a socket that was closed for a log out opens no other.
 LOGGED_OUT_FOR = 60
 
@@ -66,11 +67,13 @@ class Hub:
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
         self._watching: dict[Key, Watch] = {}
         self._paces: dict[Notice, Pace] = {}  # of notices that rights changed
+        self._most_paces = MOST_PACES  # before those that are over are forgotten
         self._ready: dict[Socket, None] = {}  # not busy, and something of them is dirty
         self._work = asyncio.Event()
         self._doubted: dict[Socket, None] = {}  # whose credentials are to be examined
         self._doubts = asyncio.Event()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-hub")
+        self._evaluator = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-evaluator")
+        self._examiner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livegate-examiner")
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         # What of the last batch is still to be sent, and until when (in the loop's time) it may be.
@@ -92,11 +95,17 @@ class Hub:
         self.sockets.add(socket)
         for token in socket.tokens:
             self._by_token.setdefault(token, {})[socket] = None
-        seconds = socket.credentials.seconds_left
-        if seconds is not None:
-            socket.expiry = self._loop.call_later(seconds, self.examine, [socket])
+        self._await_expiry(socket)
+        self.examine([socket])  # what was told since somebody let it in, nobody here has heard
         if not self._logged_out.keys().isdisjoint(socket.tokens):
             self._expel(socket)
+
+    def _await_expiry(self, socket: Socket) -> None:
+        seconds = socket.credentials.seconds_left
+        if seconds is not None and seconds > 0:  # again, where the clock was set back meanwhile
+            socket.expiry = self._loop.call_later(seconds, self._await_expiry, socket)
+        elif seconds is not None:
+            self.examine([socket])
 
     def subscribe(self, socket: Socket, pair: Pair, request: Message) -> None:
         """Watch an object for a socket, and answer the request when it was evaluated. Raises Refusal at a limit.
@@ -160,8 +169,9 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._loop.run_in_executor(self._executor, connections.close_all)
-        self._executor.shutdown(wait=False)
+        for executor in (self._evaluator, self._examiner):
+            await self._loop.run_in_executor(executor, connections.close_all)
+            executor.shutdown(wait=False)
 
     # Hearing
 
@@ -169,40 +179,55 @@ class Hub:
         if notice.kind == "logout":
             self._log_out(notice.token)
         elif notice.kind == "access":
-            if len(self._paces) > MOST_PACES:
-                self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
-            self._paces.setdefault(notice, Pace(partial(self._hear_of_access, notice), longest=1)).tell()
+            self._hear_of_access(notice)
         elif watch := self._watching.get((notice.label, notice.hashid)):
             watch.pace.tell()
 
     def _hear_of_access(self, notice: Notice) -> None:
+        """What was made is dropped at once, and who may have to go is examined; to make it anew has its pace."""
+        concerned = list(self._concerned_by(notice))
+        for subscription in concerned:
+            if subscription.socket.busy:
+                self._mark(subscription, is_outdated=True)
+        if not notice.label:
+            self.examine(self._by_token.get(notice.token, {}))
+        if concerned:
+            if len(self._paces) >= self._most_paces:
+                self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
+                self._most_paces = max(MOST_PACES, 2 * len(self._paces))
+            if notice not in self._paces:
+                self._paces[notice] = Pace(lambda: self._outdate(self._concerned_by(notice)), longest=1)
+            self._paces[notice].tell()
+
+    def _concerned_by(self, notice: Notice) -> Iterator[Subscription]:
+        """The subscriptions that a change of rights may be about."""
         if notice.label:
             watch = self._watching.get((notice.label, notice.hashid))
             for subscription in watch.subscriptions if watch else ():
                 # Who is anonymous has the rights of a user that guardian keeps for that.
                 if not notice.token or subscription.socket.user_token in (notice.token, ""):
-                    self._mark(subscription, is_outdated=True)
+                    yield subscription
         else:
-            self._hear_of_users(self._by_token.get(notice.token, {}) if notice.token else self.sockets)
-            self.examine(self._by_token.get(notice.token, {}))
+            for socket in self._by_token.get(notice.token, {}) if notice.token else self.sockets:
+                yield from socket.subscriptions.values()
 
-    def _hear_of_users(self, sockets: Iterable[Socket]) -> None:
-        for socket in sockets:
-            for subscription in socket.subscriptions.values():
-                self._mark(subscription, is_outdated=True)
+    def _outdate(self, subscriptions: Iterable[Subscription]) -> None:
+        for subscription in subscriptions:
+            self._mark(subscription, is_outdated=True)
 
     def _log_out(self, token: str) -> None:
         """Close the sockets of a session, without a look: it was told before the session was removed. For the same
         reason, one that is opened with it is closed for a while."""
         now = self._loop.time()
-        self._logged_out = {one: when for one, when in self._logged_out.items() if when > now - LOGGED_OUT_FOR}
-        self._logged_out[token] = now
+        while self._logged_out and next(iter(self._logged_out.values())) < now - LOGGED_OUT_FOR:
+            del self._logged_out[next(iter(self._logged_out))]
+        self._logged_out.setdefault(token, now)
         for socket in list(self._by_token.get(token, ())):
             self._expel(socket)
 
     def _miss(self) -> None:
         """Anything may have changed, rights too."""
-        self._hear_of_users(self.sockets)
+        self._outdate(self.subscriptions())
         self.examine(self.sockets)
 
     def _watch(self, key: Key) -> Watch:
@@ -289,7 +314,7 @@ class Hub:
 
     async def _evaluate(self, pairs: list[Pair]) -> dict[Pair, Decision]:
         # In a context of its own: nothing that is set in one evaluation is there in the next.
-        return await self._loop.run_in_executor(self._executor, Context().run, evaluate_connected, pairs)
+        return await self._loop.run_in_executor(self._evaluator, Context().run, evaluate_connected, pairs)
 
     # Examining
 
@@ -308,7 +333,7 @@ class Hub:
             if not self._doubted:
                 self._doubts.clear()
             try:
-                over = await self._loop.run_in_executor(self._executor, Context().run, ended_connected, [*sockets])
+                over = await self._loop.run_in_executor(self._examiner, Context().run, ended_connected, [*sockets])
             except Exception as error:
                 report("sockets_unexamined", f"Whether {len(sockets)} sockets may stay can't be told yet.", error)
                 self._loop.call_later(LONGEST_PAUSE, self.examine, [*sockets.values()])
@@ -321,11 +346,9 @@ class Hub:
         if socket in self.sockets:
             count("sockets_expelled")
             self.abandon(socket)
-            self._spawn(self._close(socket, UNAUTHORIZED))
-
-    async def _close(self, socket: Socket, code: int) -> None:
-        with contextlib.suppress(Exception):  # it is gone already
-            await socket.close(code)
+            closing = self._loop.create_task(close(socket, UNAUTHORIZED), context=Context())
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
 
     # Delivering
 
@@ -355,7 +378,10 @@ class Hub:
                         if position and self._loop.time() > expires:
                             self._put_back(socket, [one for one, _ in decided[position:]])
                             break
-                        for frame in self._settle(subscription, decision):
+                        for number, frame in enumerate(self._settle(subscription, decision)):
+                            if number and self._is_too_late(subscription, decision, frame, expires):
+                                subscription.etag = UNKNOWN
+                                break
                             await socket.send(frame)
                     else:
                         self._put_back(socket, [])
@@ -387,6 +413,14 @@ class Hub:
         except (Exception, asyncio.CancelledError):
             if is_cancelled(socket.delivery):
                 raise
+
+    def _is_too_late(self, subscription: Subscription, decision: Decision, frame: str, expires: float) -> bool:
+        """Whether a view that waited for an answer before it is not to be sent any more; then it is made anew."""
+        if decision is None or frame is not decision.frame:
+            return False
+        if self._loop.time() > expires:
+            self._mark(subscription)
+        return subscription in subscription.socket.dirty
 
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
@@ -443,6 +477,13 @@ def connected(function: Callable[[Given], Answer], given: Given) -> Answer:
         raise RuntimeError("An evaluation was ended from within.") from error
 
 
+async def close(socket: Socket, code: int) -> None:
+    with contextlib.suppress(Exception):  # it is gone already
+        await socket.close(code)
+
+
+# Sockets that are being closed; none is forgotten because a hub stops.
+_closing: set[asyncio.Task[None]] = set()
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
 

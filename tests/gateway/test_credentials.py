@@ -372,6 +372,23 @@ async def test_what_expires_closes_the_socket_at_that_moment(demo, connect):
     assert datetime.datetime.now(datetime.UTC) >= moment
 
 
+async def test_what_expires_is_waited_for_again_where_the_clock_was_set_back(demo, connect, monkeypatch):
+    left = iter([0.001, 0.001, -1, -1])
+    monkeypatch.setattr(Credentials, "seconds_left", property(lambda self: next(left, -1)))
+
+    assert await closed(await connect(demo.cleo)) == 4401
+    assert list(left) == []
+
+
+@pytest.mark.parametrize("lost", [lambda: False, None], ids=["token", "user"])
+async def test_who_lost_the_right_while_the_socket_was_opened_is_closed(demo, connect, lost):
+    await (await connect(demo.amira)).nothing()
+    if lost is None:
+        await sync_to_async(User.objects.filter(pk=demo.cleo.pk).update)(is_active=False)
+
+    assert await closed(await connect(demo.cleo, is_valid=lost)) == 4401
+
+
 async def test_a_client_that_is_sent_away_can_ask_for_nothing_more(demo, connect):
     client = await connect(demo.cleo)
     demo.cleo.is_active = False
@@ -406,6 +423,7 @@ async def test_a_client_that_reads_nothing_is_sent_away_all_the_same(demo, conne
 async def test_who_can_not_be_examined_yet_stays_and_is_examined_again(demo, connect, monkeypatch, caplog):
     monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 0.001)
     client = await connect(demo.cleo)
+    await client.nothing()
     errors = [OperationalError("the secret")]
 
     def sometimes(credentials):

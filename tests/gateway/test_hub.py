@@ -12,7 +12,9 @@ from asgiref.sync import sync_to_async
 from board.models import Card
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from clients import PATIENCE, until
-from django.db import OperationalError, connection
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 from rest_framework import serializers
 
@@ -383,7 +385,9 @@ async def test_a_user_whose_instance_was_deleted_silences_nobody_else(demo, conn
     await rename(demo.card, "Heard")
 
     assert (await whole.receive())["payload"]["title"] == "Heard"
-    assert (await odd.receive())["type"] == "DELETE_CARD"
+    while (message := await odd.take())["type"] == "websocket.send":
+        assert "DELETE_CARD" in message["text"]
+    assert message == {"type": "websocket.close", "code": 4401}
 
 
 async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobody_waiting(
@@ -993,3 +997,123 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     world.hub._put_back(reader.socket, [subscription])
     assert reader.socket.dirty == {subscription: True}
     reader.socket.busy = False
+
+
+async def test_what_waited_behind_an_answer_is_not_sent_after_the_revocation_was_heard(demo, connect):
+    client = await connect(demo.ben)
+    client.reading.clear()
+    name = {"model": "board.Card", "id": demo.card.hashid}
+    await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
+    [socket] = the_hub().sockets
+    await until(lambda: socket.delivery is not None)  # the answer is on its way, the view is not
+    await sync_to_async(demo.ben.groups.clear)()
+    await until(lambda: any(socket.dirty.values()))
+    client.reading.set()
+
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+    assert "salary" not in (await client.receive())["payload"]
+    await client.nothing()
+
+
+async def test_what_waited_behind_an_answer_for_too_long_is_made_anew(demo, connect, monkeypatch):
+    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1)
+    client = await connect(demo.ben)
+    frames = [await client.subscribe(demo.card, etag=None), await client.receive()]
+
+    assert [frame["type"] for frame in frames] == ["SUBSCRIBED", "UPDATE_CARD"]
+    await client.nothing()
+
+
+async def test_who_lost_the_object_meanwhile_is_told_that_it_is_gone(demo, connect):
+    page = await sync_to_async(Page.objects.create)()
+    await sync_to_async(assign_perm)("lab.view_page", demo.ben, page)
+    client = await connect(demo.ben)
+    client.reading.clear()
+    name = {"model": "lab.Page", "id": page.hashid}
+    await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
+    [socket] = the_hub().sockets
+    await until(lambda: socket.delivery is not None)
+    await sync_to_async(remove_perm)("lab.view_page", demo.ben, page)
+    await until(lambda: any(socket.dirty.values()))
+    client.reading.set()
+
+    assert [(await client.receive())["type"] for _ in range(2)] == ["SUBSCRIBED", "DELETE_PAGE"]
+
+
+async def test_what_was_made_is_dropped_at_once_also_where_the_same_was_told_just_before(demo, connect, seldom):
+    pages = [await sync_to_async(Page.objects.create)(text="old") for _ in range(2)]
+    group = await sync_to_async(Group.objects.create)(name="some")
+    await sync_to_async(demo.cleo.groups.add)(group)
+    await sync_to_async(assign_perm)("lab.view_page", group, Page.objects.all())
+    client = await connect(demo.cleo)
+    for page in pages:
+        await client.subscribe(page)
+    [socket] = the_hub().sockets
+    await sync_to_async(demo.cleo.save)()  # from here on, to look again because of the user has its pace
+    await until(lambda: the_hub()._paces)
+    await until(lambda: not socket.busy and not socket.dirty)
+    client.reading.clear()
+
+    def save():
+        with transaction.atomic():
+            for page in pages:
+                page.text = "new"
+                page.save()
+
+    await sync_to_async(save)()
+    await until(lambda: socket.delivery is not None)  # one view is on its way, the other was made
+    await sync_to_async(demo.cleo.groups.clear)()
+    await until(lambda: any(socket.dirty.values()))
+    client.reading.set()
+
+    assert [(await client.receive())["type"] for _ in range(3)] == ["UPDATE_PAGE", "DELETE_PAGE", "DELETE_PAGE"]
+
+
+async def test_of_what_concerns_nobody_here_nothing_is_kept(demo, connect):
+    await connect(demo.amira)
+    hub = the_hub()
+    for number in range(10):
+        hub._hear(Notice("access", "lab.Page", f"of nobody {number}", "somebody"))
+        hub._hear(Notice("access", token=f"nobody {number}"))
+
+    assert hub._paces == {}
+
+
+async def test_log_outs_of_long_ago_are_forgotten(demo, connect, monkeypatch):
+    await connect(demo.amira)
+    hub = the_hub()
+    for token in ("one", "two", "one"):
+        hub._log_out(token)
+    assert list(hub._logged_out) == ["one", "two"]
+    monkeypatch.setattr(hub_module, "LOGGED_OUT_FOR", -1)
+    hub._log_out("three")
+
+    assert list(hub._logged_out) == ["three"]
+
+
+async def test_a_socket_is_closed_also_where_the_hub_stops_before(demo, connect):
+    first, second = await connect(demo.cleo), await connect(demo.cleo)
+    hub = the_hub()
+    await until(lambda: not hub._doubted)
+    second.reading.clear()
+    demo.cleo.is_active = False
+    await sync_to_async(demo.cleo.save)()
+    assert await first.take() == {"type": "websocket.close", "code": 4401}
+    await until(lambda: not hub.sockets)
+    await first.close()
+    second.reading.set()
+
+    assert await second.take() == {"type": "websocket.close", "code": 4401}
+
+
+async def test_an_examination_that_waits_keeps_nobodys_views_from_being_made(demo, connect):
+    answer = threading.Event()
+    try:
+        client = await connect(demo.amira)
+        await client.subscribe(demo.card)
+        await connect(demo.cleo, is_valid=lambda: answer.wait(PATIENCE))
+        await until(lambda: not the_hub()._doubted)
+        await rename(demo.card, "new")
+        assert (await client.receive())["payload"]["title"] == "new"
+    finally:
+        answer.set()

@@ -6,6 +6,7 @@ import pytest
 from board.models import Card
 from django.contrib.auth import get_user_model
 from django.db.models import Q
+from django.utils.translation import gettext_lazy
 from lab.models import Badge, Document, Page
 from rest_framework import serializers
 from rest_framework.serializers import SerializerMetaclass
@@ -192,6 +193,46 @@ def test_there_is_none_where_a_field_is_none_of_drfs_plain_ones():
     assert not has_blueprint(many)
     assert listed(built(nested)) == listed(nested(Page()))
     assert listed(built(many)) == listed(many(User()))
+
+
+class Keeping:
+    """A default that keeps what it gave first."""
+
+    def __call__(self):
+        self.kept = getattr(self, "kept", object())
+        return self.kept
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("given", [Keeping(), [Keeping()], {"key": Keeping()}, Page.objects.all()])
+def test_there_is_none_where_a_field_is_declared_with_what_may_change(given):
+    kind = serializer(Card, "title")
+    kind.Meta.extra_kwargs = {"title": {"default": given}}
+
+    assert not has_blueprint(kind)
+    assert built(kind).fields["title"].default is not built(kind).fields["title"].default
+
+
+@pytest.mark.parametrize("given", [1, "x", None, ("x", [1]), {"x": gettext_lazy("y")}, Card.Status.OPEN])
+def test_there_is_one_where_it_is_declared_with_what_never_changes(given):
+    kind = serializer(Card, "title")
+    kind.Meta.extra_kwargs = {"title": {"help_text": given, "validators": [Keeping()]}}
+
+    assert has_blueprint(kind)
+
+
+def test_a_serializer_that_becomes_another_when_it_is_made_has_the_fields_of_that(unbuilt):
+    class Narrow(serializer(Card, "title", "notes")):
+        def get_fields(self):
+            return {"notes": super().get_fields()["notes"]}
+
+    def become(self, *args, **kwargs):
+        serializers.ModelSerializer.__init__(self, *args, **kwargs)
+        self.__class__ = Narrow
+
+    kind = serializer(Card, "title", "notes", __init__=become)
+
+    assert list(built(kind).fields) == ["notes"]
 
 
 def test_other_serializers_are_made_by_calling_their_class():
