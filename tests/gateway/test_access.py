@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.models import AnonymousUser, Group, Permission
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.contenttypes.fields import GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
+from django.http import HttpRequest
 from django.test import Client as Browser
 from guardian.shortcuts import assign_perm, remove_perm
 from guardian.utils import get_anonymous_user
-from lab.models import Document, Page
+from lab.models import Document, Foreign, ForeignProxy, Page
 from lab.serializers import plain
 
 from livegate.gateway import access
 from livegate.gateway.access import EVERYBODY, aaccess_changed, access_changed
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice, token_of_session, token_of_user
-from livegate.permissions import same_tenant
+from livegate.permissions import is_owner, same_tenant
 from livegate.serializers.hashids import encode
 
 User = get_user_model()
@@ -29,6 +33,7 @@ def told(monkeypatch):
     """The notices that would be posted."""
     seen = []
     monkeypatch.setattr(access, "post_after_commit", lambda notices, using: seen.extend(notices))
+    monkeypatch.setattr(courier, "post", seen.extend)
     return seen
 
 
@@ -95,10 +100,51 @@ def test_what_is_removed_with_its_user_its_group_or_its_permission_is_told(page,
     assert set(told) == {about(page, user), *EVERYBODY}
 
 
-def test_a_grant_on_what_is_not_published_is_told_to_nobody(user, group, told):
+def test_a_grant_on_what_is_not_published_by_itself_is_told_to_its_user_who_may_see_it_in_something_else(
+    user, group, told
+):
     assign_perm("auth.view_group", user, group)
+    remove_perm("auth.view_group", user, group)
+    assert told == of(user) * 2
+    told.clear()
+    assign_perm("auth.view_group", group, group)
 
     assert told == []
+
+
+def test_what_is_deleted_with_deferred_fields_is_told(page, user, told):
+    assign_perm("lab.view_page", user, page)
+    told.clear()
+    assert type(user.userobjectpermission_set.get()).objects.only("pk").delete()[0]
+    assert told == EVERYBODY
+    told.clear()
+    expected = of(user)
+    User.objects.only("pk").filter(pk=user.pk).delete()
+    assert told == expected
+
+
+def test_who_saves_pays_no_query_for_what_was_deferred(user, told, django_assert_num_queries):
+    again = User.objects.only("pk", "is_active").get(pk=user.pk)
+    with django_assert_num_queries(1):
+        again.save(update_fields=["is_active"])
+
+    assert told == of(user)
+
+
+def test_proxies_and_models_below_send_signals_of_their_own():
+    assert set(access.kinds_of(Foreign)) >= {Foreign, ForeignProxy}
+
+
+def test_a_user_of_a_model_below_is_told_by_the_key_of_the_user(told):
+    class Clerk(User):
+        """Has a key of its own beside."""
+
+        class Meta:
+            app_label = "lab"
+            proxy = True
+
+    clerk = Clerk(pk=7)
+    assert access.about_user(clerk) == [Notice("access", token=token_of_user(7))]
 
 
 def test_a_grant_that_is_left_over_from_a_model_that_is_gone_is_told_to_nobody(page, user, told, caplog):
@@ -140,6 +186,12 @@ def test_members_who_come_and_go_are_told_from_either_side(user, group, told):
     assert told == EVERYBODY
 
 
+def test_guardians_anonymous_user_in_a_group_stands_for_all_who_are_anonymous(group, told):
+    group.user_set.add(get_anonymous_user())
+
+    assert told == EVERYBODY
+
+
 def test_of_many_members_one_notice_is_given_to_all(group, told, monkeypatch):
     monkeypatch.setattr(access, "MOST_USERS", 2)
     users = User.objects.bulk_create(User(username=f"u{number}") for number in range(3))
@@ -175,6 +227,46 @@ def test_rows_by_which_a_permission_goes_on_from_a_user_are_told_to_that_user(de
     told.clear()
     membership.delete()
     assert told == of(demo.cleo)
+
+
+def test_a_relation_that_is_declared_at_the_other_side_is_told_to_its_users(user, page, told, republish):
+    republish(Page, plain(Page, "text"), to=same_tenant("text", "edited_pages__text"))
+    page.editors.add(user)
+    page.editors.clear()
+    user.edited_pages.add(page)
+
+    assert [notice for notice in told if notice.token] == of(user) * 2
+    assert EVERYBODY[0] in told
+
+
+def test_who_comes_to_an_instance_by_a_relation_that_a_permission_follows_is_told(user, page, told, republish):
+    republish(Page, plain(Page, "text"), to=is_owner("editors"))
+    page.editors.add(user)
+    page.editors.clear()
+    user.edited_pages.add(page)
+    assert [notice for notice in told if notice.label == "lab.Page"] == [about(page)] * 3
+    told.clear()
+    user.edited_pages.clear()
+    assert EVERYBODY[0] in told
+
+
+def test_the_same_from_the_other_side_of_the_relation(user, page, told, republish):
+    republish(User, plain(User, "username"), to=is_owner("edited_pages__owner"))
+    page.editors.add(user)
+    user.edited_pages.remove(page)
+
+    assert [notice for notice in told if notice.label == "auth.User"] == [about(user)] * 2
+
+
+def test_a_generic_relation_is_no_row_that_holds_a_user(republish):
+    relation = GenericRelation(ContentType, object_id_field="id", content_type_field="id", related_query_name="+")
+    relation.contribute_to_class(User, "tags")
+    try:
+        republish(Page, plain(Page, "text"), to=same_tenant("text", "tags__model"))
+    finally:
+        User._meta.private_fields.remove(relation)
+        del User.tags
+        User._meta._expire_cache()
 
 
 def test_a_row_that_holds_no_user_is_told_to_nobody(told):
@@ -234,6 +326,22 @@ def test_a_log_out_is_told_of_the_session_that_never_is_named(user, told):
 
     assert told == [Notice("logout", token=token_of_session(key))]
     assert key not in repr(told)
+
+
+def test_who_logs_in_anew_ends_the_session_that_the_request_came_with(user, told):
+    browser = Browser()
+    browser.force_login(User.objects.create(username="before"))
+    key = browser.session.session_key
+    request = HttpRequest()
+    request.session, request.COOKIES = browser.session, {settings.SESSION_COOKIE_NAME: key}
+    told.clear()
+    user_logged_in.send(sender=User, request=request, user=user)
+    assert told == []
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+
+    assert told == [Notice("logout", token=token_of_session(key))]
+    user_logged_in.send(sender=User, request=None, user=user)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("request_of", [None, object()])
