@@ -159,7 +159,7 @@ def first_steps(model: Any, paths: Iterable[str]) -> Iterator[Any]:
 
 
 def through_of(relation: Any) -> Any:
-    return relation.through if isinstance(relation, ForeignObjectRel) else relation.remote_field.through
+    return (relation if hasattr(relation, "through") else relation.remote_field).through
 
 
 def watch_relation(relation: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CellType
 from typing import TYPE_CHECKING, Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # The numbers of which 0 means: never.
 MAY_BE_ZERO = {"CANARY_SHARE", "NOTICE_INTERVAL"}
+# So many applications may stand around one another.
+DEEPEST = 30
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
@@ -102,7 +105,8 @@ def check_origins(**_: Any) -> list[CheckMessage]:
                 id="livegate.W004",
             )
         ]
-    if all(is_checked(origins) for origins in origins_before_consumers(application)):
+    ways = list(origins_before_consumers(application))
+    if all(any("*" not in allowed for allowed in origins) for origins in ways):
         return []
     return [
         Warning(
@@ -114,27 +118,34 @@ def check_origins(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def is_checked(origins: list[list[str]]) -> bool:
-    return any("*" not in allowed for allowed in origins)
-
-
-def origins_before_consumers(application: Any, before: tuple[list[str], ...] = ()) -> Iterator[list[list[str]]]:
+def origins_before_consumers(
+    application: Any, before: tuple[list[str], ...] = (), above: frozenset[int] = frozenset()
+) -> Iterator[tuple[list[str], ...]]:
     """For each way to a consumer of livegate's, the origins that are allowed on it, by each of the validators that
     stand there."""
-    if isinstance(application, OriginValidator):
-        before = (*before, list(application.allowed_origins))
+    if id(application) in above or len(above) > DEEPEST:
+        return
     consumer = getattr(application, "consumer_class", None)
     if isinstance(consumer, type) and issubclass(consumer, NotificationConsumer):
-        yield list(before)
+        yield before
+        return
+    if isinstance(application, OriginValidator):
+        before = (*before, list(application.allowed_origins))
+    for one in applications_in(application):
+        yield from origins_before_consumers(one, before, above | {id(application)})
+
+
+def applications_in(application: Any) -> list[Any]:
+    """What an ASGI application may pass a WebSocket on to, as far as it can be seen: what it holds or, where it is a
+    function, was made with."""
     if isinstance(application, ProtocolTypeRouter):
-        further = [application.application_mapping.get("websocket")]
-    elif isinstance(application, URLRouter):
-        further = [route.callback for route in application.routes]
-    else:
-        further = [getattr(application, name, None) for name in ("application", "inner", "app")]
-    for one in further:
-        if one is not None:
-            yield from origins_before_consumers(one, before)
+        return [application.application_mapping.get("websocket")]
+    if isinstance(application, URLRouter):
+        return [route.callback for route in application.routes]
+    held = [cell.cell_contents for cell in getattr(application, "__closure__", None) or () if cell != CellType()]
+    names = {*getattr(application, "__dict__", ()), "application", "inner", "app", "func"}
+    held += [getattr(application, name, None) for name in names]
+    return [one for one in held if callable(one) and not isinstance(one, type)]
 
 
 def salt_problems() -> Iterator[CheckMessage]:

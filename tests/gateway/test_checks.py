@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -211,6 +213,33 @@ def served(settings, monkeypatch):
 ROUTES = URLRouter(websocket_urlpatterns)
 
 
+class Wrapper:
+    """An application of another make, around one."""
+
+    def __init__(self, wrapped):
+        self.wrapped = wrapped
+
+    async def __call__(self, scope, receive, send):
+        """Passes it on."""
+
+
+class Itself:
+    app = property(lambda self: self)
+
+    def __call__(self):
+        """Is an application."""
+
+
+def with_lifespan(wrapped):
+    gone = None
+
+    async def application(scope, receive, send):
+        return wrapped, gone
+
+    del gone
+    return application
+
+
 def test_the_set_up_of_the_example_and_of_the_readme_is_sound(settings):
     assert settings.ASGI_APPLICATION == "config.asgi.application"
     assert check_origins() == []
@@ -223,6 +252,9 @@ def test_the_set_up_of_the_example_and_of_the_readme_is_sound(settings):
         AuthMiddlewareStack(ROUTES),
         AuthMiddlewareStack(BaseMiddleware(ROUTES)),
         OriginValidator(ROUTES, ["*"]),
+        Wrapper(ROUTES),
+        with_lifespan(Wrapper(AuthMiddlewareStack(ROUTES))),
+        partial(Wrapper(ROUTES)),
         URLRouter([path("checked/", OriginValidator(ROUTES, ["a.org"])), path("open/", ROUTES)]),
         URLRouter([path("", NotificationConsumer.as_asgi())]),
         URLRouter([path("", type("Own", (NotificationConsumer,), {}).as_asgi())]),
@@ -241,6 +273,8 @@ def test_a_way_to_the_consumer_without_a_look_at_the_origin(served, websocket):
         {"websocket": AuthMiddlewareStack(OriginValidator(ROUTES, ["a.org"]))},
         {"websocket": OriginValidator(OriginValidator(ROUTES, ["a.org"]), ["*"])},
         {"websocket": URLRouter([path("", OriginValidator(ROUTES, ["a.org"]))])},
+        {"websocket": Wrapper(OriginValidator(with_lifespan(ROUTES), ["a.org"]))},
+        {"websocket": Itself()},
         {"websocket": URLRouter([path("other/", AsyncWebsocketConsumer.as_asgi())])},
         {},
     ],
