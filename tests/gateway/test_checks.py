@@ -234,7 +234,7 @@ def with_lifespan(wrapped):
     gone = None
 
     async def application(scope, receive, send):
-        return wrapped, gone
+        return wrapped, gone  # noqa: F821
 
     del gone
     return application
