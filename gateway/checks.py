@@ -58,6 +58,7 @@ def check_publications(**_: Any) -> list[CheckMessage]:
         problems += [
             *tracker_problems(publication),
             *watch_problems(publication),
+            *unwatched_problems(publication),
             *guard_problems(publication),
         ]
     return problems
@@ -219,6 +220,25 @@ def watch_problems(publication: Publication) -> Iterator[CheckMessage]:
             obj=publication.model,
             id="livegate.E007",
         )
+
+
+def unwatched_problems(publication: Publication) -> Iterator[CheckMessage]:
+    """A save that takes a right away, and does not count as a change, goes unnoticed until the sweep."""
+    model = publication.model
+    trackers = tracker_names(model)
+    watched = {*(publication.watch or ()), *(name for one in trackers for name in getattr(model, one).fields)}
+    if publication.watch is None and not trackers:
+        return
+    first = {path.split("__")[0] for path in publication.reads}
+    for column in model._meta.concrete_fields:
+        names = {column.name, column.attname}
+        if names & first and not names & watched:
+            yield Warning(
+                f"A permission of {publication.label} looks at {column.name}, of which a change does not count.",
+                hint="Who sees the instance by it keeps it until the next sweep. Track or watch that field, too.",
+                obj=model,
+                id="livegate.W006",
+            )
 
 
 def guard_problems(publication: Publication) -> Iterator[CheckMessage]:

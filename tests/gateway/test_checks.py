@@ -23,7 +23,7 @@ from livegate.gateway.checks import check_origins, check_publications, check_set
 from livegate.gateway.consumers import NotificationConsumer
 from livegate.gateway.publications import publish
 from livegate.gateway.routing import websocket_urlpatterns
-from livegate.permissions import anyone
+from livegate.permissions import anyone, same_tenant
 from livegate.serializers import HashidField, PerUserSerializerMixin
 
 
@@ -194,6 +194,24 @@ def test_they_run_with_djangos_own_and_stop_a_command(settings):
 
     with pytest.raises(SystemCheckError, match=r"livegate\.E002"):
         call_command("check")
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "watch", "found"),
+    [
+        (Tracked, "title", None, []),
+        (Tracked, "unwatched", None, ["livegate.W006"]),
+        (ForeignProxy, "name", ["name"], []),
+        (ForeignProxy, "name", [], ["livegate.W006"]),
+        (ForeignProxy, "name", None, []),
+        (Page, "text", None, []),
+        (Page, "editors__username", None, []),
+    ],
+)
+def test_a_permission_that_looks_at_a_column_of_which_a_change_does_not_count(model, path, watch, found):
+    publish(model, lambda viewer, instance: Plain, watch=watch, to=same_tenant(path, "username"))
+
+    assert ids(check_publications()) == found
 
 
 # Cross-site WebSocket hijacking
