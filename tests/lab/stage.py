@@ -242,7 +242,8 @@ class Stage:
         async with asyncio.timeout(PATIENCE):
             while calm < 3:
                 if hub := hub_module._hubs.get(self.loop):
-                    await self.loop.run_in_executor(hub._executor, int)
+                    await self.loop.run_in_executor(hub._evaluator, int)
+                    await self.loop.run_in_executor(hub._examiner, int)
                 await asyncio.sleep(0)
                 calm = calm + 1 if self.is_quiet() else 0
 
