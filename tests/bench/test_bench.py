@@ -91,7 +91,8 @@ def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded):
     assert by_path == {*PATHS, "all"}
     assert {case.partition(", ")[2] for case in figures} >= {"broker up", "broker down", "process stalled"}
     assert all(found["samples"] >= 2 for found in figures.values())
-    assert all(0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"] for found in figures.values())
+    assert all(0 <= found["p50_ms"] <= found["p99_ms"] <= found["max_ms"] + 1e-6 for found in figures.values())
+    assert all(found["max_ms"] > 0 for case, found in figures.items() if not case.startswith("logged out"))
     assert figures["all, unheard"]["max_by_bound"] > 0
 
 
@@ -106,6 +107,7 @@ HELD = b'{"type":"UPDATE_CARD","payload":{"version": %d, "salary": 1}}'
         ("field", [(8, NO_FIELD)], CLOSED, 3, ""),
         ("object", [(6, NO_FIELD), (8, GONE)], None, 3, ""),
         ("socket", [(6, NO_FIELD)], CLOSED, 4, ""),
+        ("socket", [], 4.0, 0, ""),
         ("field", [(6, HELD % 7)], None, 0, "never noticed"),
         ("object", [], None, 0, "never noticed"),
         ("socket", [(8, GONE)], None, 0, "never noticed"),

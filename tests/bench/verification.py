@@ -67,7 +67,7 @@ def judged(
         return 0.0, "never noticed"
     if any(when > ended for when, _ in shown):
         return 0.0, "received it again after it was gone"
-    return ended - at, ""
+    return max(ended - at, 0.0), ""  # a log out is told before it is committed
 
 
 def version_of(text: bytes) -> int:

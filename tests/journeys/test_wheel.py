@@ -121,7 +121,7 @@ class Order(PushModelMixin, models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     total = models.IntegerField()
     cost = models.IntegerField()
-    tracker = FieldTracker(fields=["total", "cost"])
+    tracker = FieldTracker(fields=["owner", "total", "cost"])
 """,
     "shop/permissions.py": "from livegate.permissions import is_owner\nowns = is_owner('owner')\n",
     "shop/serializers.py": """
