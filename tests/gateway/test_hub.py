@@ -1015,6 +1015,21 @@ async def test_what_waited_behind_an_answer_is_not_sent_after_the_revocation_was
     await client.nothing()
 
 
+async def test_what_waited_behind_an_answer_is_not_sent_to_who_has_given_it_up(demo, connect):
+    client = await connect(demo.ben)
+    client.reading.clear()
+    name = {"model": "board.Card", "id": demo.card.hashid}
+    await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
+    [socket] = the_hub().sockets
+    await until(lambda: socket.delivery is not None)
+    await client.send({**name, "action": "unsubscribe"})
+    await until(lambda: not socket.subscriptions)
+    client.reading.set()
+
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+    await client.nothing()
+
+
 async def test_what_waited_behind_an_answer_for_too_long_is_made_anew(demo, connect, monkeypatch):
     monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1)
     client = await connect(demo.ben)
