@@ -46,8 +46,8 @@ def run(plan: Plan, *, keep_connections: bool) -> Results:
 def take(turn: Turn, place: Ground) -> Round:
     """Let a contestant have its turn."""
     database = turn.database if turn.contestant.reads else SHARED
-    # An idle time holds one sweep, which else comes once in a minute. It is kept out of single events, to which it would
-    # be reckoned by chance.
+    # In an idle time there is a sweep, which else comes once in a minute. It is kept out of single events, to which it
+    # would be reckoned by chance.
     periods = {"idle": turn.sizes.idle_seconds, "fan-out": 100_000}
     if turn.workload in periods:
         period = {"BENCH_SWEEP_PERIOD": str(periods[turn.workload])}
