@@ -79,6 +79,8 @@ class Hub:
         # What of the last batch is still to be sent, and until when (in the loop's time) it may be.
         self._due: deque[tuple[Socket, list[Decided]]] = deque()
         self._expires = 0.0
+        self._room = setting("BATCH_SIZE")  # of the next batch
+        self._is_disturbed = False  # rights changed while the last one was made
         self._all_handed_out = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._listener = Listener(self._hear, self._miss)
@@ -250,6 +252,7 @@ class Hub:
         socket = subscription.socket
         if not subscription.is_current:
             return
+        self._is_disturbed |= is_outdated
         socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
         if not socket.busy:
             self._ready[socket] = None
@@ -275,6 +278,7 @@ class Hub:
             while self._due:  # at most one batch waits to be sent while the next is evaluated
                 self._all_handed_out.clear()
                 await self._all_handed_out.wait()
+            self._adapt(items)
             self._expires = expires
             for socket, taken in batch.items():
                 self._due.append((socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions]))
@@ -284,6 +288,13 @@ class Hub:
             pause = min(2 * pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
             self._run_on()
 
+    def _adapt(self, made: list[Subscription]) -> None:
+        """Where rights change faster than a large batch is made, so that most of it is outdated already, the next is
+        half as large: smaller ones are made in time."""
+        disturbed, self._is_disturbed = self._is_disturbed, False
+        outdated = sum(one.socket.dirty.get(one, False) for one in made) if disturbed else 0
+        self._room = max(1, len(made) // 2) if 2 * outdated > len(made) else min(2 * self._room, setting("BATCH_SIZE"))
+
     def _take(self) -> dict[Socket, list[Subscription]]:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on.
 
@@ -291,7 +302,7 @@ class Hub:
         They are dirty again when it is heard.
         """
         batch: dict[Socket, list[Subscription]] = {}
-        room, taken = setting("BATCH_SIZE"), 0
+        room, taken = self._room, 0
         hears = self._listener.hears.is_set()
         for socket in self._ready:
             if room <= 0:

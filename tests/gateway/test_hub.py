@@ -1132,3 +1132,27 @@ async def test_an_examination_that_waits_keeps_nobodys_views_from_being_made(dem
         assert (await client.receive())["payload"]["title"] == "new"
     finally:
         answer.set()
+
+
+async def test_rights_that_change_during_every_large_evaluation_keep_nobody_from_being_answered(world, monkeypatch):
+    readers = await world.watch(8)
+
+    def disturbed(pairs):
+        if len(pairs) > 2:
+            heard = threading.Event()
+            world.hub._loop.call_soon_threadsafe(lambda: (world.hub._hear(Notice("access")), heard.set()))
+            assert heard.wait(PATIENCE)
+        return world.evaluate(pairs)
+
+    monkeypatch.setattr(hub_module, "evaluate", disturbed)
+    world.evaluations.clear()
+    await world.change()
+    await world.see(readers)
+    assert world.evaluations[:3] == [8, 4, 2]
+
+    monkeypatch.setattr(hub_module, "evaluate", world.evaluate)
+    await world.settled()
+    await world.change()
+    await world.see(readers)
+    await world.settled()
+    assert world.hub._room > 2
