@@ -428,10 +428,10 @@ class Hub:
     def _is_too_late(self, subscription: Subscription, decision: Decision, frame: str, expires: float) -> bool:
         """Whether a view that waited for an answer before it is not to be sent any more: it is made anew, or was given
         up meanwhile."""
+        if decision is None or frame is not decision.frame:  # an answer, which is never too late
+            return False
         if not subscription.is_current:
             return True
-        if decision is None or frame is not decision.frame:
-            return False
         if self._loop.time() > expires:
             self._mark(subscription)
         return subscription in subscription.socket.dirty
