@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -421,6 +423,40 @@ def test_no_error_of_ours_reaches_the_one_who_saves(page, user, monkeypatch, cap
 
     assert [record.event for record in caplog.records] == ["notices_unsent"]
     assert "secret" not in caplog.text
+
+
+def test_a_notice_that_can_not_be_given_does_not_fail_the_save(page, user, monkeypatch, caplog):
+    def fail(notices, using):
+        raise RuntimeError("the secret")
+
+    monkeypatch.setattr(access, "post_after_commit", fail)
+    assign_perm("lab.view_page", user, page)
+
+    assert [record.event for record in caplog.records] == ["notices_unsent"]
+    assert "secret" not in caplog.text
+
+
+def test_a_user_model_without_groups_is_watched_all_the_same(user, told, monkeypatch):
+    assert access.field_of(Page, "nothing") is access.field_of(Page, "text") is None
+    monkeypatch.setattr(access, "field_of", lambda model, name: None)
+    access.watch_access()
+    user.save()
+
+    assert told == of(user)
+
+
+def test_the_rows_of_a_relation_that_are_of_a_model_of_the_applications_are_told_of(demo, told):
+    through = demo.cleo.memberships.model
+    access.watch_relation(SimpleNamespace(remote_field=SimpleNamespace(through=through), m2m_field_name=lambda: "user"))
+    demo.cleo.memberships.get().save()
+
+    assert told == of(demo.cleo)
+
+
+def test_of_very_many_users_all_are_told(monkeypatch):
+    monkeypatch.setattr(access, "MOST_USERS", 1)
+
+    assert access.about_users([1, 2]) == EVERYBODY
 
 
 # What reaches who is connected

@@ -963,13 +963,28 @@ async def test_the_same_change_of_rights_again_and_again_is_looked_at_together(w
     assert [reader.sent for reader in readers] == [[], []]
 
 
-async def test_of_old_changes_of_rights_nothing_is_kept(world, monkeypatch):
-    monkeypatch.setattr(hub_module, "MOST_PACES", 2)
+async def test_of_changes_of_rights_that_are_over_nothing_is_kept(world, monkeypatch):
+    monkeypatch.setattr(hub_module, "MOST_PACES", 1)
     await world.watch(1)
-    for number in range(5):
-        world.hub._hear(Notice("access", token=str(number)))
+    world.hub._most_paces = 1
+    for notice in (Notice("access"), Notice("access", "board.Card", "7sd8f"), Notice("access")):
+        world.hub._hear(notice)
 
-    assert len(world.hub._paces) <= 3
+    assert list(world.hub._paces) == [Notice("access")]
+
+
+async def test_many_are_examined_some_at_a_time_and_each_is_sent_away_once(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "BATCH_SIZE": 1}
+    clients = [await connect(demo.cleo, is_valid=lambda: False) for _ in range(3)]
+    hub = the_hub()
+    sockets = list(hub.sockets)
+    hub.examine(sockets)
+    for client in clients:
+        assert await client.take() == {"type": "websocket.close", "code": 4401}
+    for socket in sockets:
+        hub._expel(socket)
+
+    assert all(client._out.empty() for client in clients)
 
 
 async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(world):

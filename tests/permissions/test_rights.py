@@ -735,3 +735,12 @@ def test_the_members_of_a_group_that_its_manager_leaves_out_have_no_rights_from_
     assert rights_module.members_of([one.user.pk]) == {}
     assert Rights([one]).holding({one}, "lab.view_page", page) == set()
     assert not User.objects.get(pk=one.user.pk).has_perm("lab.view_page", page)
+
+
+@pytest.mark.django_db
+def test_permissions_on_models_are_not_read_where_something_else_tells_them(settings, viewer):
+    settings.AUTHENTICATION_BACKENDS = ["guardian.backends.ObjectPermissionBackend"]
+    rights = Rights([viewer(User.objects.create(username="somebody"))])
+    rights.read_on_models()
+
+    assert "_model_permissions" not in vars(rights)
