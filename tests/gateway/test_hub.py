@@ -975,9 +975,12 @@ async def test_of_changes_of_rights_that_are_over_nothing_is_kept(world, monkeyp
 
 async def test_many_are_examined_some_at_a_time_and_each_is_sent_away_once(demo, connect, settings):
     settings.LIVEGATE = {**settings.LIVEGATE, "BATCH_SIZE": 1}
-    clients = [await connect(demo.cleo, is_valid=lambda: False) for _ in range(3)]
+    valid = [True]
+    clients = [await connect(demo.cleo, is_valid=lambda: bool(valid)) for _ in range(3)]
+    await clients[0].nothing()
     hub = the_hub()
     sockets = list(hub.sockets)
+    valid.clear()
     hub.examine(sockets)
     for client in clients:
         assert await client.take() == {"type": "websocket.close", "code": 4401}
