@@ -106,11 +106,19 @@ class Machine(RuleBasedStateMachine):
     def has_screens(self) -> bool:
         return bool(self.stage.screens)
 
-    @initialize(who=st.lists(people, min_size=3, max_size=4, unique=True), number=numbers, thing=things, how=takings)
-    def begin(self, who: list[str], number: int, thing: str, how: tuple[str, bool]) -> None:
+    @initialize(
+        who=st.lists(people, min_size=3, max_size=4, unique=True),
+        number=numbers,
+        thing=things,
+        how=takings,
+        goes=st.booleans(),
+    )
+    def begin(self, who: list[str], number: int, thing: str, how: tuple[str, bool], goes: bool) -> None:
         for person in who:
             self.come(person)
         self.take_away(number, thing, how)
+        if goes:
+            self.log_out(who[0])
 
     # People come and go
 
