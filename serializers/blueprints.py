@@ -32,6 +32,8 @@ BUILDING = {
 # By what a class may have a say in it; and by what an instance may, once it is there.
 OF_A_CLASS = BUILDING | (SPECIAL - {"__init__"})
 OF_AN_INSTANCE = BUILDING - {"get_fields"} | {"Meta", "_declared_fields"}
+# What a field copies by itself.
+HANDED_ON = {"choices", "error_messages", "validators"}
 
 
 def make(serializer: type[BaseSerializer[Any]], instance: Model, context: Mapping[str, Any]) -> BaseSerializer[Any]:
@@ -94,7 +96,9 @@ def is_unchanging(value: Any) -> bool:
 
 
 def rebuilt(field: Any) -> Any:
-    given = dict(field._kwargs)
-    if "style" in given:  # which a field keeps as it is
-        given["style"] = deepcopy(given["style"])
+    """Another field, made from the same. What it might keep and change is its own; DRF, too, hands on the rest."""
+    given = {
+        name: deepcopy(value) if isinstance(value, dict | list) and name not in HANDED_ON else value
+        for name, value in field._kwargs.items()
+    }
     return type(field)(*field._args, **given)

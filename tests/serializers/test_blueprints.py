@@ -78,7 +78,12 @@ def test_the_fields_are_those_that_drf_builds_in_their_order(model, names, unbui
 def test_each_has_fields_of_its_own_and_so_has_what_can_be_changed_in_them():
     kind = serializer(Card, "id", "title", "salary", "notes", "extra", extra=serializers.CharField())
     kind.Meta.extra_kwargs = {
-        "title": {"style": {"rows": [1]}, "validators": [print], "error_messages": {"blank": "!"}}
+        "title": {
+            "style": {"rows": [1]},
+            "help_text": ["text"],
+            "validators": [print],
+            "error_messages": {"blank": "!"},
+        }
     }
     expected = listed(kind(Card()))
     used = built(kind)
@@ -87,6 +92,7 @@ def test_each_has_fields_of_its_own_and_so_has_what_can_be_changed_in_them():
     used.fields["title"].style["rows"].append(2)
     used.fields["title"].validators.append(repr)
     used.fields["title"].error_messages["blank"] = "changed"
+    used.fields["title"].help_text.append("changed")
     used.fields.pop("salary")
 
     later = built(kind)
@@ -94,6 +100,7 @@ def test_each_has_fields_of_its_own_and_so_has_what_can_be_changed_in_them():
     assert list(later.fields) == ["id", "title", "salary", "notes", "extra"]
     assert not any(hasattr(field, "left") for field in later.fields.values())
     assert later.fields["title"].style == {"rows": [1]}
+    assert later.fields["title"].help_text == ["text"]
     assert print in later.fields["title"].validators
     assert repr not in later.fields["title"].validators
     assert later.fields["title"].error_messages["blank"] == "!"
