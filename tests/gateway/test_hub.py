@@ -1017,13 +1017,19 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     reader.socket.busy = False
 
 
-async def test_what_waited_behind_an_answer_is_not_sent_after_the_revocation_was_heard(demo, connect):
-    client = await connect(demo.ben)
+async def ask_and_read_nothing(client, instance):
+    """The answer is on its way, and the view that was made is not."""
     client.reading.clear()
-    name = {"model": "board.Card", "id": demo.card.hashid}
+    name = {"model": instance._meta.label, "id": instance.hashid}
     await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
     [socket] = the_hub().sockets
-    await until(lambda: socket.delivery is not None)  # the answer is on its way, the view is not
+    await until(lambda: socket.delivery is not None)
+    return socket
+
+
+async def test_what_waited_behind_an_answer_is_not_sent_after_the_revocation_was_heard(demo, connect):
+    client = await connect(demo.ben)
+    socket = await ask_and_read_nothing(client, demo.card)
     await sync_to_async(demo.ben.groups.clear)()
     await until(lambda: any(socket.dirty.values()))
     client.reading.set()
@@ -1035,12 +1041,8 @@ async def test_what_waited_behind_an_answer_is_not_sent_after_the_revocation_was
 
 async def test_what_waited_behind_an_answer_is_not_sent_to_who_has_given_it_up(demo, connect):
     client = await connect(demo.ben)
-    client.reading.clear()
-    name = {"model": "board.Card", "id": demo.card.hashid}
-    await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
-    [socket] = the_hub().sockets
-    await until(lambda: socket.delivery is not None)
-    await client.send({**name, "action": "unsubscribe"})
+    socket = await ask_and_read_nothing(client, demo.card)
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "action": "unsubscribe"})
     await until(lambda: not socket.subscriptions)
     client.reading.set()
 
@@ -1061,11 +1063,7 @@ async def test_who_lost_the_object_meanwhile_is_told_that_it_is_gone(demo, conne
     page = await sync_to_async(Page.objects.create)()
     await sync_to_async(assign_perm)("lab.view_page", demo.ben, page)
     client = await connect(demo.ben)
-    client.reading.clear()
-    name = {"model": "lab.Page", "id": page.hashid}
-    await client.send({**name, "action": "subscribe", "request_id": 1, "etag": None})
-    [socket] = the_hub().sockets
-    await until(lambda: socket.delivery is not None)
+    socket = await ask_and_read_nothing(client, page)
     await sync_to_async(remove_perm)("lab.view_page", demo.ben, page)
     await until(lambda: any(socket.dirty.values()))
     client.reading.set()
