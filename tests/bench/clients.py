@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMANDS = sys.stdin.fileno()
+UNAUTHORIZED = repr((4401).to_bytes(2, "big"))[2:-1]  # as the text of a close frame has it
 SHOWN = 5  # faults that are told in words
 
 
@@ -244,7 +245,7 @@ class Clients:
                 client.received.append((now, text))
                 self.log.append((now, client, text))
         if socket.closed_by:
-            client.closed_at = now
+            client.closed_at = now if UNAUTHORIZED in socket.closed_by else None
             self.gone.append(f"{client.name} was closed by the server: {socket.closed_by}")
             self.poll.unregister(socket.fileno())
 

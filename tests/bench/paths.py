@@ -19,13 +19,15 @@ PERMISSION = f"bench.view_{FIELD}"
 
 @dataclass(frozen=True)
 class Path:
-    """``give`` makes sure that a user sees the guarded field of a card, ``take`` takes that away. ``leaves`` is what
-    is to be gone then: the ``"field"``, the ``"object"`` or the ``"socket"``."""
+    """``give`` makes sure that a user sees the guarded field of a card, ``take`` takes that away.
+
+    ``leaves`` is what is to be gone then: the ``"field"``, the ``"object"``, the ``"socket"``, or the ``"session"`` and
+    with it the socket.
+    """
 
     give: Callable[[Any, Card], None]
     take: Callable[[Any, Card], None]
     leaves: str = "field"
-    by_session: bool = False  # the socket is to be opened with a session
 
 
 def grant(holder: Any, card: Card) -> None:
@@ -101,8 +103,8 @@ PATHS = {
     "no superuser any more": Path(make_superuser, make_nobody),
     "not to be seen any more": Path(nothing, hide, "object"),
     "deactivated": Path(nothing, deactivate, "socket"),
-    "password changed": Path(nothing, exchange_password, "socket", by_session=True),
-    "logged out": Path(nothing, log_out, "socket", by_session=True),
+    "password changed": Path(nothing, exchange_password, "session"),
+    "logged out": Path(nothing, log_out, "session"),
     "without a signal": Path(grant, delete_silently),
 }
 

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 60  # seconds that something may take which must happen
 STALL = 1.0  # seconds for which a process is stopped
-# Those that are tried also while the broker is away, or a process is stalled.
 SILENT = "without a signal"
-BROKER_DOWN = ("grant removed", "deactivated", SILENT)
-STALLED = "grant removed"
+BESIDE = "grant removed"  # what happens in one process while another is stalled
 
 
 def revocation(outer: Arena, sizes: Sizes) -> Figures:
@@ -40,22 +38,24 @@ def revocation(outer: Arena, sizes: Sizes) -> Figures:
             state = "next save" if path == SILENT else "broker up"
             latencies[f"{path}, {state}"] = field.take(path, pools.of[path])
         evaluation = field.time_event(pools.more)
-    with place(outer, BENCH_SWEEP_PERIOD=str(sizes.sweep_period), BENCH_SWEEP_RATE="4000") as (field, broker):
-        field.fill(pools, BROKER_DOWN)
+    swept = {"BENCH_SWEEP_PERIOD": str(sizes.sweep_period), "BENCH_SWEEP_RATE": "4000"}
+    with place(outer, **swept) as (field, broker):
+        field.fill(pools, PATHS)
         latencies[f"{SILENT}, nothing saved"] = field.take(SILENT, pools.more, saves=False)
-        for path in BROKER_DOWN:
+        for path in PATHS:
             field.give(path, pools.of[path])
         broker.kill()
         broker.wait()
-        for path in BROKER_DOWN:
+        for path in PATHS:
             latencies[f"{path}, broker down"] = field.take(path, pools.of[path], is_given=True)
-    with place(outer) as (field, _), field.beside() as other:
-        field.fill(pools, [STALLED])
+    with place(outer, **swept) as (field, _), field.beside() as other:
+        field.fill(pools, PATHS)
         other.fill(pools, [], pools.more)
-        mine, theirs = pools.of[STALLED], pools.more
-        latencies[f"{STALLED}, process stalled"], latencies[f"{STALLED}, another process stalled"] = (
-            field.take_while_stalled(mine, other, theirs)
-        )
+        for path in PATHS:
+            latencies[f"{path}, process stalled"] = field.take_while_stalled(path, pools.of[path])
+        field.give(BESIDE, pools.more)
+        other.give(BESIDE, pools.more)
+        latencies[f"{BESIDE}, another process stalled"] = field.take_while_stalled(BESIDE, pools.more, other)
     up = {case: found for case, found in latencies.items() if case.endswith("broker up")}
     unheard = ("broker down", "next save", "nothing saved")
     down = [one for case, found in latencies.items() if case.endswith(unheard) for one in found]
@@ -86,9 +86,10 @@ class Pools:
     def __init__(self, sizes: Sizes) -> None:
         free = [viewer for viewer in range(2, sizes.revocation_sockets) if rights.level(viewer) == 0]
         self.all = range(sizes.revocation_sockets)
+        self.may_be_hidden = [viewer for viewer in free if rights.way(viewer) == "direct"]
         self.of: dict[str, list[int]] = {}
         for path in sorted(PATHS, key=lambda path: PATHS[path].leaves != "object"):
-            wanted = [viewer for viewer in free if PATHS[path].leaves != "object" or rights.way(viewer) == "direct"]
+            wanted = [one for one in free if PATHS[path].leaves != "object" or one in self.may_be_hidden]
             self.of[path] = wanted[: sizes.revocations]
             free = [viewer for viewer in free if viewer not in self.of[path]]
         self.more = free[: sizes.revocations]
@@ -104,9 +105,9 @@ class Field:
 
     def fill(self, pools: Pools, by_session: Sequence[str], viewers: Sequence[int] | None = None) -> None:
         """Connect them, who are to lose their session with one."""
-        self.arena.writer.do("restore", hidden=pools.of["not to be seen any more"])
+        self.arena.writer.do("restore", hidden=pools.may_be_hidden)
         wanted = list(pools.all if viewers is None else viewers)
-        with_session = [viewer for path in by_session if PATHS[path].by_session for viewer in pools.of[path]]
+        with_session = [viewer for path in by_session if PATHS[path].leaves == "session" for viewer in pools.of[path]]
         keys = dict(zip(with_session, self.arena.writer.do("log_in", viewers=with_session), strict=True))
         for start in range(0, len(wanted), 250):
             some = wanted[start : start + 250]
@@ -138,23 +139,17 @@ class Field:
         found: list[float] = reply["latencies"]
         return found
 
-    def take_while_stalled(
-        self, viewers: Sequence[int], other: Field, others: Sequence[int]
-    ) -> tuple[list[float], list[float]]:
-        """The same, of viewers here and in another process, while the process here is stopped."""
-        self.give(STALLED, viewers)
-        other.give(STALLED, others)
-        process = self.arena.server
-        both = [viewer for pair in zip(viewers, others, strict=True) for viewer in pair]
-        os.kill(process.pid, signal.SIGSTOP)
+    def take_while_stalled(self, path: str, viewers: Sequence[int], other: Field | None = None) -> list[float]:
+        """The same while the process here is stopped; felt here, or by the same viewers in another process."""
+        if other is None:
+            self.give(path, viewers)
+        os.kill(self.arena.server.pid, signal.SIGSTOP)
         try:
-            self.arena.writer.start("take", path=STALLED, viewers=both, rate=len(both) / STALL, saves=False)
+            self.arena.writer.start("take", path=path, viewers=viewers, rate=len(viewers) / STALL, saves=False)
             time.sleep(STALL)
         finally:
-            os.kill(process.pid, signal.SIGCONT)
-        taken = self.arena.writer.finish()
-        mine = [one for one in taken if one[0] in viewers]
-        return self.judge(STALLED, mine), other.judge(STALLED, [one for one in taken if one not in mine])
+            os.kill(self.arena.server.pid, signal.SIGCONT)
+        return (other or self).judge(path, self.arena.writer.finish())
 
     def time_event(self, viewers: Sequence[int]) -> float:
         """The seconds from a save to the last of these."""

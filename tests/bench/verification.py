@@ -52,16 +52,17 @@ def judged(
     received: list[tuple[float, bytes]], closed_at: float | None, leaves: str, field: bytes, at: float, version: int
 ) -> tuple[float, str]:
     """The seconds after which something was gone that was taken at a moment, and what was wrong with that: ``leaves``
-    tells whether it was the ``"field"``, the ``"object"`` or the ``"socket"``; the version is the last before."""
+    tells whether it was the ``"field"``, the ``"object"``, the ``"socket"``, or the ``"session"``, whose user may still
+    see what is written until the socket is closed; the version is the last before."""
     after = [(when, text) for when, text in received if when > at]
     views = [(when, text) for when, text in after if b'"UPDATE_' in text]
     shown = [(when, text) for when, text in views if leaves != "field" or field in text]
-    if leaves == "socket":
+    if leaves in ("socket", "session"):
         ended = closed_at
     else:
         told = views if leaves == "field" else after
         ended = next((when for when, text in told if (when, text) not in shown), None)
-    if any(version_of(text) > version for _, text in shown):
+    if leaves != "session" and any(version_of(text) > version for _, text in shown):
         return 0.0, "received what was written after it was taken: a leak"
     if ended is None:
         return 0.0, "never noticed"
