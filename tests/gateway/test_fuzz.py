@@ -12,7 +12,7 @@ from itertools import chain
 
 import pytest
 from asgiref.sync import sync_to_async
-from clients import PATIENCE, connected
+from clients import PATIENCE, connected, until
 from django.db import connections
 from guardian.shortcuts import assign_perm, remove_perm
 from hypothesis import HealthCheck, Phase, given
@@ -424,6 +424,8 @@ def test_however_subscriptions_and_rights_come_and_go_each_client_ends_with_the_
             told = [[json.loads(text) for text in await client.rest()] for client in everybody]
             for client in everybody:
                 await client.ask({"action": "ping"})
+            # What ``rest`` changed last may have been shown before its notice was heard, which is looked at once more.
+            await until(lambda: not any(socket.busy or socket.dirty for socket in hub.sockets))
             assert is_consistent(hub)
             assert all(map(is_closed, chain(*told)))
             answered = Counter()
