@@ -12,6 +12,8 @@ Event = Literal[
     "evaluation_failed",
     "hub_failed",
     "notice_malformed",
+    "notices_lost",
+    "notices_sent",
     "notices_unsent",
     "serializer_personal",
     "sockets_unexamined",

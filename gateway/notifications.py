@@ -63,7 +63,7 @@ def announce(
         post_after_commit(notices, using or instances[0]._state.db, settle)
     except Exception as error:
         labels = ", ".join(sorted({instance._meta.label for instance in instances}))
-        report("notices_unsent", f"No notice was given of a change of {labels}.", error)
+        report("notices_lost", f"No notice was given of a change of {labels}.", error)
 
 
 def post_after_commit(notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None = None) -> None:
@@ -82,7 +82,7 @@ def notices_of(kind: Kind, instance: Model) -> Iterator[Notice]:
         try:
             yield Notice(kind, publication.label, encode(publication.model, key_in(publication.model, instance)))
         except Exception as error:
-            report("notices_unsent", f"No notice was given of a change of a {publication.label}.", error)
+            report("notices_lost", f"No notice was given of a change of a {publication.label}.", error)
 
 
 def key_in(model: type[Model], instance: Model) -> Any:

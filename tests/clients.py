@@ -11,6 +11,8 @@ from asgiref.sync import sync_to_async
 from channels.routing import URLRouter
 from lab.models import Unwatched
 
+from livegate.gateway.courier import courier
+from livegate.gateway.notices import Bulletin, Notice, Stamp, pack
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.serializers.hashids import encode
 
@@ -120,6 +122,16 @@ class Client:
         self._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
         async with asyncio.timeout(PATIENCE):
             await self.task
+
+
+def message_of(*notices: Notice) -> dict[str, Any]:
+    """What a process that has sent nothing else sends to the channel layer."""
+    return pack(Bulletin(list(notices), Stamp("of the tests", 1, 0)))
+
+
+def all_is_sent() -> bool:
+    """Whether no notice of this process waits, or is being sent."""
+    return not any(stream.waiting or stream.carrier for stream in courier._streams.values())
 
 
 def hashid_of(instance: Any) -> str:

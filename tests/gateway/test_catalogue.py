@@ -41,7 +41,7 @@ from board.models import Card
 from channels.auth import AuthMiddlewareStack
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.routing import URLRouter
-from clients import hashid_of, until
+from clients import all_is_sent, hashid_of, until
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -209,7 +209,7 @@ async def test_dcrf_leaves_what_is_given_up_and_a_second_subscription_is_not_a_s
         await client.send({"action": "unsubscribe", **named(granted)})
     await client.ask({"action": "ping"})
 
-    assert [len(watch.subscriptions) for watch in the_hub()._watching.values()] == [1]
+    assert [len(watch.subscriptions) for watch in the_hub()._registry.watching.values()] == [1]
     assert [len(channels) for channels in wire.groups.values()] == [1]
     await change(granted, text="new")
     assert await frames_of(client) == []
@@ -297,7 +297,7 @@ async def test_rest_live_waits_for_the_commit(demo, connect, wire):
         with transaction.atomic():
             document.text = "new"
             document.save()
-            waiting.append(bool(hub_module.courier._waiting))
+            waiting.append(not all_is_sent())
 
     await save()
 

@@ -11,21 +11,23 @@ import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
-from clients import PATIENCE, until
+from clients import PATIENCE, message_of, until
 from django.contrib.auth.models import Group
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 from rest_framework import serializers
 
+from livegate.gateway import courier as courier_module
+from livegate.gateway import delivery, listener
 from livegate.gateway import hub as hub_module
-from livegate.gateway import listener
 from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
+from livegate.gateway.delivery import Delivery
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.hub import Hub, enter, evaluate_connected, leave
+from livegate.gateway.hub import enter, leave
 from livegate.gateway.messages import parse
-from livegate.gateway.notices import Notice, pack
+from livegate.gateway.notices import Notice
 from livegate.gateway.notifications import anotify, notify
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket
@@ -79,7 +81,7 @@ def gate(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Failures are tried again at once."""
-    for module in (hub_module, listener):
+    for module in (hub_module, listener, courier_module):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
@@ -154,7 +156,7 @@ async def test_views_that_waited_too_long_for_a_slow_client_are_made_anew(demo, 
     client = await connect(demo.admin)
     for page in pages:
         await client.subscribe(page)
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1.0)
     gate.batches.clear()
 
     await Page.objects.aupdate(text="new")
@@ -174,7 +176,7 @@ async def test_what_is_given_up_while_it_waits_behind_a_slow_frame_is_not_made_a
     for page in pages:
         await client.subscribe(page)
     [socket] = the_hub().sockets
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1.0)
     await Page.objects.aupdate(text="new")
     earlier = socket.delivery
     client.reading.clear()
@@ -301,7 +303,7 @@ async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, conne
     await Card.objects.aupdate(title="Missed")
 
     broken.times["receive"] = 1
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send("livegate.notices.0", message_of())
 
     assert (await client.receive())["payload"]["title"] == "Missed"
     assert [record.event for record in caplog.records] == ["hub_failed"]
@@ -433,7 +435,7 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
     assert (await client.ask({"action": "ping"}))["type"] == "PONG"
     gate.batches.clear()
-    the_hub()._mark(waiting)
+    the_hub().mark(waiting)
 
     await client.nothing()
     assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
@@ -456,7 +458,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send("livegate.notices.0", message_of())
     await until(lambda: broken.times["new_channel"] < 1_000_000)
     gate.batches.clear()
 
@@ -475,7 +477,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     client, other = await connect(demo.amira), await connect(demo.ben)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send("livegate.notices.0", message_of())
     await until(lambda: broken.times["new_channel"] < 1_000_000)
     await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
@@ -652,11 +654,11 @@ class World:
     async def settled(self):
         """Nothing is being made, and nothing sent but to those who read nothing."""
         waiting = [reader for reader in self.readers if reader.reading.is_set() and not reader.closed]
-        await until(lambda: self.hub._runner is None and not any(reader.socket.busy for reader in waiting))
+        await until(lambda: self.hub._delivery.runner is None and not any(reader.socket.busy for reader in waiting))
 
     async def change(self):
         self.number += 1
-        await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "board.Card", "7sd8f")]))
+        await get_channel_layer().group_send("livegate.notices.0", message_of(Notice("update", "board.Card", "7sd8f")))
 
     def seen(self, readers):
         """The last that each of them was sent."""
@@ -772,7 +774,7 @@ async def test_three_hundred_are_sent_the_same_frame_one_after_the_other_in_one_
 
 
 async def test_everything_else_has_its_turn_between_so_many_sends(world, monkeypatch):
-    monkeypatch.setattr(hub_module, "SENDS_IN_A_ROW", 10)
+    monkeypatch.setattr(delivery, "SENDS_IN_A_ROW", 10)
     readers = await world.watch(35)
     loop, turns = asyncio.get_running_loop(), []
 
@@ -840,14 +842,14 @@ async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, cl
 
 async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
     relieved = []
-    monkeypatch.setattr(Hub, "_relieve", lambda self, runner: relieved.append(runner))  # as if it took a second
+    monkeypatch.setattr(Delivery, "_relieve", lambda self, runner: relieved.append(runner))  # as if it took a second
     readers = await world.watch(4)
     readers[0].reading.clear()
     world.evaluations.clear()
 
     def mark(reader):
         [subscription] = reader.socket.subscriptions.values()
-        world.hub._mark(subscription)
+        world.hub.mark(subscription)
 
     world.number = 1
     mark(readers[0])
@@ -866,20 +868,6 @@ async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_mor
     assert world.evaluations == [2, 1, 1]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_connection_stays_open_from_one_evaluation_to_the_next_unless_it_failed(monkeypatch):
-    monkeypatch.setattr(hub_module, "evaluate", dict.fromkeys)
-    connection.ensure_connection()
-    driver = connection.connection
-
-    assert evaluate_connected(["pair"]) == {"pair": None}
-    assert connection.connection is driver
-    connection.errors_occurred = True
-    monkeypatch.setattr(connection, "is_usable", lambda: False)
-    evaluate_connected([])
-    assert connection.connection is None
-
-
 # Changes that follow one another
 
 
@@ -894,7 +882,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     await world.change()
     await world.see(readers)
     await world.settled()
-    [watch] = world.hub._watching.values()
+    [watch] = world.hub._registry.watching.values()
     world.evaluations.clear()
 
     await world.change()
@@ -902,7 +890,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     timer = watch.pace._timer
     await world.change()
     await world.change()
-    await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "lab.Page", "nobody's")]))
+    await get_channel_layer().group_send("livegate.notices.0", message_of(Notice("update", "lab.Page", "nobody's")))
     await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
 
     assert world.evaluations == []
@@ -918,7 +906,7 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
     first, last = await world.watch(2)
     for _ in range(2):
         await world.change()
-    [watch] = world.hub._watching.values()
+    [watch] = world.hub._registry.watching.values()
     await until(lambda: watch.pace._timer is not None)
     timer = watch.pace._timer
 
@@ -927,18 +915,7 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
     world.hub.unsubscribe(last.socket, ("board.Card", "7sd8f"))
 
     assert timer.cancelled()
-    assert world.hub._watching == {}
-
-
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError])
-def test_what_would_end_the_hub_or_can_not_be_handed_to_it_is_an_error_like_others(monkeypatch, error):
-    def ends(pairs):
-        raise error
-
-    monkeypatch.setattr(hub_module, "evaluate", ends)
-
-    with pytest.raises(RuntimeError, match="ended from within"):
-        evaluate_connected([])
+    assert world.hub._registry.watching == {}
 
 
 # Rights that change
@@ -985,7 +962,7 @@ async def test_many_are_examined_some_at_a_time_and_each_is_sent_away_once(demo,
     for client in clients:
         assert await client.take() == {"type": "websocket.close", "code": 4401}
     for socket in sockets:
-        hub._expel(socket)
+        hub.expel(socket)
 
     assert all(client._out.empty() for client in clients)
 
@@ -995,9 +972,9 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     [subscription] = reader.socket.subscriptions.values()
     world.number = 7
     reader.socket.busy = True
-    world.hub._mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
-    world.hub._due.append((reader.socket, [(subscription, View(b'{"n":6}', "6"))]))
-    world.hub._run_on()
+    world.hub.mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
+    world.hub._delivery.due.append((reader.socket, [(subscription, View(b'{"n":6}', "6"))]))
+    world.hub._delivery._run_on()
     await world.see([reader])
     await world.settled()
 
@@ -1008,11 +985,11 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     [reader] = await world.watch(1)
     [subscription] = reader.socket.subscriptions.values()
     reader.socket.busy = True
-    world.hub._mark(subscription, is_outdated=True)
+    world.hub.mark(subscription, is_outdated=True)
     world.hub.look_again([subscription])
 
     assert reader.socket.dirty == {subscription: True}
-    world.hub._put_back(reader.socket, [subscription])
+    world.hub.put_back(reader.socket, [subscription])
     assert reader.socket.dirty == {subscription: True}
     reader.socket.busy = False
 
@@ -1051,7 +1028,7 @@ async def test_what_waited_behind_an_answer_is_not_sent_to_who_has_given_it_up(d
 
 
 async def test_what_waited_behind_an_answer_for_too_long_is_made_anew(demo, connect, monkeypatch):
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1)
     client = await connect(demo.ben)
     frames = [await client.subscribe(demo.card, etag=None), await client.receive()]
 
@@ -1125,7 +1102,7 @@ async def test_log_outs_of_long_ago_are_forgotten(demo, connect, monkeypatch):
 async def test_a_socket_is_closed_also_where_the_hub_stops_before(demo, connect):
     first, second = await connect(demo.cleo), await connect(demo.cleo)
     hub = the_hub()
-    await until(lambda: not hub._doubted)
+    await until(lambda: not hub._examiner.doubted)
     second.reading.clear()
     demo.cleo.is_active = False
     await sync_to_async(demo.cleo.save)()
@@ -1143,7 +1120,7 @@ async def test_an_examination_that_waits_keeps_nobodys_views_from_being_made(dem
         client = await connect(demo.amira)
         await client.subscribe(demo.card)
         await connect(demo.cleo, is_valid=lambda: answer.wait(PATIENCE))
-        await until(lambda: not the_hub()._doubted)
+        await until(lambda: not the_hub()._examiner.doubted)
         await rename(demo.card, "new")
         assert (await client.receive())["payload"]["title"] == "new"
     finally:
