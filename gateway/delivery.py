@@ -42,6 +42,7 @@ class Sender(Protocol):
     def unsubscribe(self, socket: Socket, key: tuple[str, str]) -> None: ...
     def drop(self, socket: Socket) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
+    def turn_to(self, socket: Socket) -> None: ...
     def is_behind(self, socket: Socket) -> bool: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
 
@@ -142,9 +143,18 @@ class Delivery:
                 await socket.send(frame)
                 if socket.patience is not None:  # it takes something, if slowly
                     socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
+        if socket.refusals:
+            await self._say_refusals(socket)
         if socket.is_behind or self._hub.is_behind(socket):
             await self._tell(socket)
         self._hub.put_back(socket, [])
+
+    async def _say_refusals(self, socket: Socket) -> None:
+        refused, socket.refusals = socket.refusals, []
+        for subscription in refused:
+            if subscription.requests and subscription not in socket.dirty:  # else it was, or is just, decided anew
+                for frame in self._settle(subscription, None):
+                    await socket.send(frame)
 
     async def _tell(self, socket: Socket) -> None:
         """Say that what the client holds may be old, or that it is no more."""
@@ -196,24 +206,15 @@ class Delivery:
         now = self._loop.time()
         if subscription.beat is None:
             beats = max(ceil((now - subscription.asked) / REFUSAL_BEAT), 1)
-            self._refuse_at(subscription, subscription.asked + beats * REFUSAL_BEAT)
-        return now < (subscription.beat or 0)
-
-    def _refuse_at(self, subscription: Subscription, beat: float) -> None:
-        subscription.beat = beat
-        self._loop.call_at(beat, self._refuse, subscription, beat)
+            subscription.beat = subscription.asked + beats * REFUSAL_BEAT
+            self._loop.call_at(subscription.beat, self._refuse, subscription, subscription.beat)
+        return now < subscription.beat
 
     def _refuse(self, subscription: Subscription, beat: float) -> None:
-        socket = subscription.socket
-        if not subscription.is_current or subscription.beat != beat:
-            return  # it was answered otherwise
-        if socket.busy:
-            self._refuse_at(subscription, beat + REFUSAL_BEAT)
-            return
-        subscription.beat = -inf
-        if subscription not in socket.dirty:  # else it is decided anew just now
-            socket.busy = True
-            self.hand_out([(socket, [(subscription, None)], inf)])
+        if subscription.is_current and subscription.beat == beat:  # else it was answered otherwise
+            subscription.beat = -inf
+            subscription.socket.refusals.append(subscription)
+            self._hub.turn_to(subscription.socket)
 
 
 def is_cancelled(task: asyncio.Task[None] | None) -> bool:

@@ -109,7 +109,7 @@ class Hub:
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
         if self._is_deaf:
-            self._turn_to(socket)
+            self.turn_to(socket)
 
     def _await_expiry(self, socket: Socket) -> None:
         seconds = socket.credentials.seconds_left
@@ -145,7 +145,7 @@ class Hub:
             self._undecided.pop(subscription, None)
             self._registry.unwatch(socket, key)
             if socket.is_behind:  # perhaps because of that
-                self._turn_to(socket)
+                self.turn_to(socket)
 
     async def answer(self, socket: Socket, frame: str) -> None:
         """Send a socket what says nothing of an object."""
@@ -264,13 +264,14 @@ class Hub:
             return
         self._is_disturbed |= is_outdated
         socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
-        self._turn_to(socket)
+        self.turn_to(socket)
 
     def _turn_to_all(self) -> None:
         for socket in self.sockets:
-            self._turn_to(socket)
+            self.turn_to(socket)
 
-    def _turn_to(self, socket: Socket) -> None:
+    def turn_to(self, socket: Socket) -> None:
+        """There is something to be done about it."""
         if not socket.busy:
             self._ready[socket] = None
             self._work.set()
@@ -349,7 +350,7 @@ class Hub:
                 socket.dirty.clear()
             for subscription in items if socket.dirty else ():
                 del socket.dirty[subscription]
-            if items or socket.is_behind != self.is_behind(socket):
+            if items or socket.refusals or socket.is_behind != self.is_behind(socket):
                 batch[socket], socket.busy = items, True
         for socket in list(islice(self._ready, taken)):
             del self._ready[socket]
@@ -363,8 +364,8 @@ class Hub:
         for subscription in subscriptions:
             if subscription.is_current:
                 socket.dirty.setdefault(subscription, False)
-        if socket.dirty and socket in self.sockets:
-            self._turn_to(socket)
+        if (socket.dirty or socket.refusals) and socket in self.sockets:
+            self.turn_to(socket)
 
     async def _keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin it again, should it ever end by an error."""

@@ -15,6 +15,7 @@ Event = Literal[
     "notices_lost",
     "notices_sent",
     "notices_unsent",
+    "notices_widened",
     "serializer_personal",
     "sockets_unexamined",
     "sweep_late",

@@ -25,7 +25,7 @@ def notify(*instances: Model) -> None:
 
     For changes that no save tells: ``queryset.update()``, a many-to-many relation, a related object, raw SQL. To be
     called anywhere, in a view, a task, a management command. Inside a transaction it waits for the commit, and
-    is undone with it. It returns before anything is sent; what then can't be sent is logged as ``notices_unsent``.
+    is undone with it. It returns before anything is sent; what then can't be sent is kept, and sent when it can be.
     An instance of a model that is not published has no viewers, and nothing happens.
 
     Raises TypeError for what is no model instance, ValueError for an instance that was never saved.

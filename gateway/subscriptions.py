@@ -30,7 +30,7 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "patience", "send"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "patience", "refusals", "send"),
         *("session_token", "subscriptions", "unanswered", "user_token"),
     )
 
@@ -52,6 +52,7 @@ class Socket:
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.patience: TimerHandle | None = None  # that will end, where the delivery has to wait for the client
+        self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
         self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextvars import ContextVar
 from itertools import pairwise
+from math import inf
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -85,6 +86,9 @@ def quick(monkeypatch):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
+
+
+DELAYED, CURRENT = {"type": "DELAYED"}, {"type": "CURRENT"}
 
 
 async def rename(card, title):
@@ -282,7 +286,8 @@ async def test_a_channel_layer_that_is_away_at_the_start_is_waited_for(demo, con
     layer(BrokenLayer(new_channel=3))
     client = await connect(demo.amira)
 
-    assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
+    assert await client.subscribe(demo.card) == DELAYED
+    assert [(await client.receive())["type"] for _ in range(2)] == ["SUBSCRIBED", "CURRENT"]
     assert [record.event for record in caplog.records] == ["hub_failed"] * 3
 
 
@@ -291,6 +296,7 @@ async def test_without_a_channel_layer_the_hub_says_so_and_goes_on_trying(demo, 
     client = await connect(demo.amira)
     await until(lambda: len(caplog.records) > 1)
     assert "LookupError" in caplog.records[0].message
+    assert await client.receive() == DELAYED
 
     layer(InMemoryChannelLayer())
     assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
@@ -305,7 +311,9 @@ async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, conne
     broken.times["receive"] = 1
     await broken.group_send("livegate.notices.0", message_of())
 
+    assert await client.receive() == DELAYED
     assert (await client.receive())["payload"]["title"] == "Missed"
+    assert await client.receive() == CURRENT
     assert [record.event for record in caplog.records] == ["hub_failed"]
     await rename(demo.card, "Heard again")
     assert (await client.receive())["payload"]["title"] == "Heard again"
@@ -331,8 +339,10 @@ async def test_while_the_database_is_away_nobody_is_told_that_anything_is_gone(d
 
     await rename(demo.card, "Later")
 
+    assert await client.receive() == DELAYED
     frame = await client.receive()
     assert (frame["type"], frame["payload"]["title"]) == ("UPDATE_CARD", "Later")
+    assert await client.receive() == CURRENT
     assert [record.event for record in caplog.records] == ["evaluation_failed"] * 2
 
 
@@ -401,9 +411,11 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
 
     await client.send({"model": "lab.Page", "id": page.hashid, "request_id": "page"})
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "card"})
-    answers = [(await client.receive())["meta"]["request_id"] for _ in range(2)]
+    answers = [await client.receive() for _ in range(4)]
 
-    assert sorted(answers) == ["card", "page"]
+    told = [one["meta"]["request_id"] if "meta" in one else one["type"] for one in answers]
+    assert sorted(told[:2]) == ["DELAYED", "card"]
+    assert told[2:] == ["page", "CURRENT"]
     assert gate.unreadable == {"lab.Page": 0}
     await client.nothing()
 
@@ -432,8 +444,9 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     await client.send({"model": "lab.Page", "id": page.hashid})
     await until(lambda: gate.unreadable == {"lab.Page": 0})
     [waiting] = [subscription for socket in the_hub().sockets for subscription in socket.subscriptions.values()]
+    assert await client.receive() == DELAYED
     await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
-    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+    assert await client.receive() == CURRENT
     gate.batches.clear()
     the_hub().mark(waiting)
 
@@ -459,7 +472,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
     await broken.group_send("livegate.notices.0", message_of())
-    await until(lambda: broken.times["new_channel"] < 1_000_000)
+    assert await client.receive() == DELAYED
     gate.batches.clear()
 
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
@@ -470,6 +483,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
 
     broken.times["new_channel"] = 0
     assert (await client.receive())["meta"] == {"request_id": "meanwhile"}
+    assert await client.receive() == CURRENT
 
 
 async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(demo, connect, layer, quick):
@@ -478,7 +492,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
     await broken.group_send("livegate.notices.0", message_of())
-    await until(lambda: broken.times["new_channel"] < 1_000_000)
+    assert [await one.receive() for one in (client, other)] == [DELAYED] * 2
     await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
 
@@ -489,6 +503,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
 
     broken.times["new_channel"] = 0
     assert (await other.receive())["meta"] == {"request_id": "meanwhile"}
+    assert [await one.receive() for one in (client, other)] == [CURRENT] * 2
 
 
 async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
@@ -519,6 +534,7 @@ async def test_a_group_that_could_not_be_joined_keeps_no_channel_that_nobody_rea
     own = layer(HalfJoined())
     client = await connect(demo.amira)
 
+    assert await client.receive() == DELAYED
     await client.subscribe(demo.card)
 
     assert own.failures == 0
@@ -571,6 +587,7 @@ async def test_a_socket_that_closes_while_the_database_is_away_is_not_evaluated_
     gate.batches.clear()
     gate.open.set()
 
+    assert await staying.receive() == DELAYED
     assert (await staying.receive())["payload"]["title"] == "Heard"
     assert {pair.viewer.user.username for batch in gate.batches for pair in batch} == {"cleo"}
 
@@ -842,7 +859,7 @@ async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, cl
 
 async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
     relieved = []
-    monkeypatch.setattr(Delivery, "_relieve", lambda self, runner: relieved.append(runner))  # as if it took a second
+    monkeypatch.setattr(Delivery, "_be_patient", lambda self, runner: relieved.append(runner))  # as if it took a second
     readers = await world.watch(4)
     readers[0].reading.clear()
     world.evaluations.clear()
@@ -973,8 +990,7 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     world.number = 7
     reader.socket.busy = True
     world.hub.mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
-    world.hub._delivery.due.append((reader.socket, [(subscription, View(b'{"n":6}', "6"))]))
-    world.hub._delivery._run_on()
+    world.hub._delivery.hand_out([(reader.socket, [(subscription, View(b'{"n":6}', "6"))], inf)])
     await world.see([reader])
     await world.settled()
 
