@@ -1026,7 +1026,10 @@ async def test_nothing_on_the_channel_layer_names_a_user_a_session_or_a_value(de
     users = [demo.amira, demo.ben, demo.cleo, demo.admin, dev]
     hashids = {*map(hashid_of, [page, demo.card, *users])}
     tokens = {token_of_session(key), *(token_of_user(user.pk) for user in users)}
-    assert {frozenset(message) for _, message in wire.messages} == {frozenset({"type", "notices", "echo"})}
+    assert {frozenset(message) for _, message in wire.messages} == {frozenset({"type", "notices", "stamp", "echo"})}
+    assert {message["echo"] == "" or message["notices"] == [] for _, message in wire.messages} == {True}
+    assert all(isinstance(number, int) for _, message in wire.messages for number in message["stamp"][1:])
+    assert len({message["stamp"][0] for _, message in wire.messages}) == 1  # the process, by a number of chance
     assert {message["type"] for _, message in wire.messages} == {"livegate.notices"}
     kinds, labels, named_ids, by_token = zip(*((*notice, "")[:4] for notice in wire.notices()), strict=True)
     assert {*kinds} == {"create", "update", "delete", "access", "logout"}
