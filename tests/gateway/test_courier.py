@@ -332,6 +332,19 @@ def test_a_loop_that_was_closed_without_a_word_is_passed_over(courier, layer):
     courier.release(closed)
 
 
+def test_what_a_loop_was_to_send_that_was_closed_before_is_sent_with_the_next(courier, layer):
+    loop = asyncio.new_event_loop()
+    courier.use(loop)
+    courier.post([notice(1)])
+    loop.close()
+
+    courier.post([notice(2)])
+    courier.close()
+
+    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+    courier.release(loop)
+
+
 SCRIPT = """
 import asyncio, os, sys, django
 django.setup()
