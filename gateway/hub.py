@@ -108,7 +108,7 @@ class Hub:
             self.expel(socket)
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
-        if self._is_deaf:
+        if self._is_deaf and socket in self.sockets:
             self.turn_to(socket)
 
     def _await_expiry(self, socket: Socket) -> None:
