@@ -39,6 +39,8 @@ class Examiner:
     def forget(self, socket: Socket) -> None:
         """It is not there any more."""
         self.doubted.pop(socket, None)
+        if not self.doubted:
+            self._doubts.clear()
 
     async def keep_examining(self) -> None:
         """Look whenever there is doubt, at some sockets at a time, until cancelled."""

@@ -113,6 +113,38 @@ async def test_what_failed_and_came_again_was_not_missed_whether_it_had_arrived_
     assert ear.said == [NOTICE]
 
 
+async def test_what_is_said_of_earlier_does_not_make_what_was_heard_later_unheard(ear):
+    await ear.hears()
+
+    for number in (1, 2, 3):
+        await ear.tell("a", number, number - 1)
+    await ear.tell("a", 2, 2)  # a call that was made before the third message, and came after it
+    await ear.tell("a", 4, 3)
+    await ear.all_is_heard()
+
+    assert ear.said == []
+
+
+async def test_a_group_that_can_not_be_joined_in_time_has_failed(ear, caplog):
+    await ear.hears()
+    joins, whole = [], ear.layer.group_add
+
+    async def group_add(group, channel):
+        joins.append(group)
+        if len(joins) == 1:
+            await asyncio.Event().wait()
+        await whole(group, channel)
+
+    ear.layer.group_add = group_add
+    ear.layer.silent.add(GROUP)
+    await until(lambda: ear.said)
+    ear.layer.silent.clear()
+    await until(ear.listener.hears.is_set)
+
+    assert len(joins) == 2
+    assert "TimeoutError" in caplog.text
+
+
 async def test_the_last_that_was_missed_is_known_when_it_is_said_how_many_there_were(ear):
     await ear.hears()
 
