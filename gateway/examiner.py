@@ -39,8 +39,6 @@ class Examiner:
     def forget(self, socket: Socket) -> None:
         """It is not there any more."""
         self.doubted.pop(socket, None)
-        if not self.doubted:
-            self._doubts.clear()
 
     async def keep_examining(self) -> None:
         """Look whenever there is doubt, at some sockets at a time, until cancelled."""
@@ -51,6 +49,8 @@ class Examiner:
                 del self.doubted[socket]
             if not self.doubted:
                 self._doubts.clear()
+            if not sockets:  # all have left
+                continue
             try:
                 over = await self._worker.do(ended, [*sockets])
             except Exception as error:

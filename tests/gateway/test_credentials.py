@@ -426,6 +426,7 @@ async def test_who_can_not_be_examined_yet_stays_and_is_examined_again(demo, con
     client = await connect(demo.cleo)
     [hub] = hub_module._hubs.values()
     await until(lambda: not hub._examiner.doubted)
+    await hub._examiner._worker.do(str, None)  # and who was, has been examined
     errors = [OperationalError("the secret")]
 
     def sometimes(credentials):
