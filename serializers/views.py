@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
 from django.utils.cache import get_conditional_response
-from django.utils.http import quote_etag
 from rest_framework.response import Response
 
 from .encoding import etag
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
-    GenericBase, Base = GenericAPIView[Any], APIView
+    GenericBase = GenericAPIView[Any]
+    Base = APIView
 else:
     GenericBase = Base = object
 
@@ -43,25 +43,24 @@ class HashidLookupMixin(GenericBase):
 
 
 class ETagMixin(Base):
-    """For a DRF view: an answer to a GET carries the ETag of its bytes, and is a 304 for who holds them already.
+    """For a DRF view: its answer to a GET carries the ETag of its bytes, and is 304 for who holds these already.
 
-    In JSON as DRF writes it by itself, an object has the ETag that a push has in ``meta.etag``, where it is by the
-    same serializer for the same viewer. Any other representation is other bytes, and has another. Whether something
-    is changed is told of what was made just now, after the view has asked for all permissions; and as a cache may
-    forget to ask, it is told to (``Cache-Control``, unless the view has set that). RFC 9110, sections 8.8.3 and 13.
+    An object in the JSON that DRF writes by itself has the ETag that its push has in ``meta.etag``, if one serializer
+    makes both for one viewer. Any other representation is other bytes, and has another. A 304 is told of what the view
+    made just now, its permissions included; so that it is asked each time, caches are told to (``Cache-Control``,
+    unless the view has set that). RFC 9110, sections 8.8.3 and 13.
     """
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
-        if request.method in ("GET", "HEAD") and response.status_code == 200 and isinstance(response, Response):
+        is_whole = request.method in ("GET", "HEAD") and response.status_code == 200
+        if is_whole and isinstance(response, Response):  # not Django's own, which a view may give as well
             response.setdefault("Cache-Control", "private, no-cache")
-            response.add_post_render_callback(partial(name, request))
+            response.add_post_render_callback(partial(answer_conditionally, request))
         return response
 
 
-def name(request: Request, response: Response) -> HttpResponseBase | None:
-    """What is answered in place of a response that was rendered: itself with its ETag, 304 or 412."""
-    response.setdefault("ETag", quote_etag(etag(response.content)))
+def answer_conditionally(request: Request, response: Response) -> HttpResponseBase | None:
+    """What is sent of a response that was rendered: itself, with its ETag; or that it has not changed."""
+    response.setdefault("ETag", f'"{etag(response.content)}"')
     return get_conditional_response(request._request, response["ETag"], response=response)
