@@ -63,6 +63,7 @@ class Pane {
     });
   }
 
+  /** Presents what it holds, so that after a lost connection it is sent only what differs. */
   subscribe() {
     this.sayConnection("connected");
     this.send({ action: "subscribe", model: MODEL, id: CARD, request_id: 1, etag: this.etag });
@@ -97,11 +98,10 @@ class Pane {
     this.countFrame();
   }
 
-  /** A refused subscription is not remembered by the server, so the client asks again. */
+  /** A refused subscription is not remembered by the server, so the client asks again. What it held was taken before. */
   refuse({ code, detail }) {
     if (code !== "not_found") return this.say(detail);
-    if (this.view) this.say("left the view");
-    else if (this.element.dataset.state === "connecting") this.say("nothing to see"); // once, not every 3 seconds
+    if (this.element.dataset.state === "connecting") this.say("nothing to see"); // once, not every 3 seconds
     this.forget("not_found: forbidden, gone or never there, which is not told. Asking again every 3 seconds.");
     this.askingAgain = setTimeout(() => this.subscribe(), ASK_AGAIN_AFTER);
   }
