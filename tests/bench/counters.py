@@ -1,7 +1,8 @@
-"""Counters in a server process: queries, serializations, evaluations; CPU time and memory."""
+"""Counters in a server process: queries, serializations, evaluations; CPU time, memory and what is kept."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -63,4 +64,13 @@ class Counters:
             "cpu": time.process_time(),
             "sweeps": counts()["sweeps"],
             "memory": int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
+        }
+
+    def tables(self) -> dict[str, int]:
+        """What livegate's hub keeps just now, and how many tasks the event loop has."""
+        hubs = hub._hubs.values()
+        return {
+            "sockets": sum(len(one.sockets) for one in hubs),
+            "subscriptions": sum(1 for one in hubs for _ in one.subscriptions()),
+            "tasks": len(asyncio.all_tasks()),
         }

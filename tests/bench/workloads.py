@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .revocation import revocation
 from .rights import VIEWERS_PER_CARD, viewers_of
+from .soak import soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,11 +44,26 @@ class Sizes:
     revocations: int = 40
     revocation_sockets: int = 1_000
     sweep_period: float = 2.0
+    soak_seconds: float = 600.0
+    soak_warm_up: float = 20.0
+    soak_sockets: int = 2_000
+    soak_sockets_beside: int = 200  # on a second gateway
+    soak_cards: int = 36
+    soak_subscriptions: int = 5  # for each socket
+    soak_rate: float = 10.0  # changes in a second
+    # Seconds, from the least to the most: between two faults, until one is mended, until clients who have gone come
+    # back, until slow ones read again.
+    soak_pauses: tuple[float, float] = (2.0, 6.0)
+    soak_faults: tuple[float, float] = (0.2, 8.0)
+    soak_away: tuple[float, float] = (0.5, 20.0)
+    soak_stall: tuple[float, float] = (5.0, 60.0)
+    seed: int = 0  # of what happens at random
 
     @property
     def viewers(self) -> int:
         """How many viewers there have to be."""
-        return max(*self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets)
+        soak = self.soak_sockets + self.soak_sockets_beside
+        return max(*self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets, soak)
 
 
 def fan_out(arena: Arena, sizes: Sizes) -> Figures:
@@ -250,4 +266,5 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "storm": storm,
     "idle": idle,
     "revocation": revocation,
+    "soak": soak,
 }
