@@ -48,9 +48,12 @@ def accepts(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def process(command: list[str], what: str, ready: Callable[[], bool], **options: Any) -> Iterator[subprocess.Popen]:
-    """A server process, ended and waited for at the end; its output is shown when it does not come up."""
-    with tempfile.TemporaryFile() as output:
+def process(
+    command: list[str], what: str, ready: Callable[[], bool], log: Path | None = None, **options: Any
+) -> Iterator[subprocess.Popen]:
+    """A server process, ended and waited for at the end; its output is shown when it does not come up, and stands in
+    ``log`` if that is given."""
+    with open(log, "w+b") if log else tempfile.TemporaryFile() as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
 
         def up() -> bool:
@@ -169,18 +172,30 @@ def postgresql() -> Iterator[str]:
 @contextlib.contextmanager
 def site(environment: dict[str, str]) -> Iterator[str]:
     """The address of the example site, loaded with the demonstration, in a uvicorn process of its own."""
-    port = free_port()
+    load(environment)
+    with uvicorn(environment) as (address, _):
+        yield address
+
+
+def load(environment: dict[str, str]) -> None:
+    """Fill the database of the example site with the demonstration."""
     manage(environment, "migrate", "-v0")
     manage(environment, "load_demo")
-    command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port)]
-    with process(
-        command,
-        "uvicorn",
-        lambda: accepts(port),
-        cwd=ROOT / "example_site",
-        env=site_env(environment),
-    ):
-        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def uvicorn(
+    environment: dict[str, str],
+    *arguments: str,
+    application: str = "config.asgi:application",
+    log: Path | None = None,
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The address of the example site, with what its database holds, and the uvicorn process that serves it."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *arguments]
+    options: dict[str, Any] = {"cwd": ROOT / "example_site", "env": site_env(environment)}
+    with process(command, "uvicorn", lambda: accepts(port), log, **options) as running:
+        yield f"127.0.0.1:{port}", running
 
 
 def manage(environment: dict[str, str], *arguments: str) -> str:
@@ -197,7 +212,7 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 
 
 def site_env(environment: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **environment}
 
 
 if __name__ == "__main__":

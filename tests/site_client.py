@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -38,17 +37,22 @@ def site(environment: dict[str, str]) -> Iterator[SimpleNamespace]:
     """The site with its demonstration: ``address``, the ``hashid`` of the card, the ``tokens`` of the people, the
     ``environment`` in which another process works on the same data."""
     with servers.site(environment) as address:
-        page = urlopen(f"http://{address}/").read().decode()
-        panes = json.loads(re.search(r'id="panes"[^>]*>(.*?)</script>', page)[1])
-        yield SimpleNamespace(
-            address=address,
-            hashid=servers.manage(environment, "shell", "-v0", "-c", PRINT_HASHID).strip(),
-            tokens={pane["username"]: pane["token"] for pane in panes},
-            environment=environment,
-        )
+        yield SimpleNamespace(address=address, environment=environment, **known(environment))
 
 
-PRINT_HASHID = "from board.models import Card; print(Card.objects.get().hashid)"
+def known(environment: dict[str, str]) -> dict[str, Any]:
+    """The ``hashid`` of the card and the ``tokens`` of the people, by their names."""
+    told: dict[str, Any] = json.loads(servers.manage(environment, "shell", "-v0", "-c", TELL))
+    return told
+
+
+TELL = """
+import json
+from board.models import Card
+from rest_framework.authtoken.models import Token
+tokens = {token.user.username: token.key for token in Token.objects.select_related("user")}
+print(json.dumps({"hashid": Card.objects.get().hashid, "tokens": {"": "", **tokens}}))
+"""
 
 
 def work(site: SimpleNamespace, code: str) -> str:
