@@ -14,7 +14,7 @@ from servers import wait_until
 
 from livegate.gateway import courier as courier_module
 from livegate.gateway.courier import Courier
-from livegate.gateway.notices import Notice, unpack
+from livegate.gateway.notices import Notice, group_name, unpack
 
 
 def notice(number):
@@ -55,7 +55,7 @@ def test_code_without_an_event_loop_has_its_notices_sent(courier, layer):
     courier.post([notice(1)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
 
 
 def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_equal_notices_one(courier, layer):
@@ -68,7 +68,7 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
     loop_is_busy.set()
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2), notice(3)])]
+    assert layer.sent == [(group_name(0), [notice(1), notice(2), notice(3)])]
 
 
 def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
@@ -152,7 +152,7 @@ def test_what_a_stopping_hub_has_not_sent_is_sent_from_elsewhere(courier, layer)
     asyncio.run(serve())
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
 
 
 def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer):
@@ -172,7 +172,7 @@ def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer
     asyncio.run(serve())
     courier.close()
 
-    assert ("livegate.notices.0", [notice(1)]) in layer.sent
+    assert (group_name(0), [notice(1)]) in layer.sent
 
 
 def test_a_thread_that_could_not_be_started_is_started_the_next_time(courier, layer, monkeypatch):
@@ -187,7 +187,7 @@ def test_a_thread_that_could_not_be_started_is_started_the_next_time(courier, la
     courier.post([notice(2)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+    assert layer.sent == [(group_name(0), [notice(1), notice(2)])]
 
 
 def test_a_post_in_the_middle_of_a_post_locks_nobody_out(courier, layer):
@@ -212,7 +212,7 @@ def test_a_loop_that_was_closed_without_a_word_is_passed_over(courier, layer):
     courier.post([notice(1)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
     courier.release(closed)
 
 

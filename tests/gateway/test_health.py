@@ -12,6 +12,7 @@ from django.utils.decorators import sync_only_middleware
 from livegate.gateway import listener
 from livegate.gateway.health import health
 from livegate.gateway.hub import listening
+from livegate.gateway.notices import group_name
 
 URL = "/health/"
 
@@ -67,7 +68,7 @@ async def test_it_is_well_while_it_hears_and_unavailable_while_it_does_not(demo,
     assert await ask() == WELL
 
     layer.away = True
-    await layer.group_send("livegate.notices.0", {"type": "any"})
+    await layer.group_send(group_name(0), {"type": "any"})
     await until(lambda: not listening())
     assert await ask() == DEAF
 

@@ -25,7 +25,7 @@ from livegate.gateway.decisions import Pair, View
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.hub import Hub, enter, evaluate_connected, leave
 from livegate.gateway.messages import parse
-from livegate.gateway.notices import Notice, pack
+from livegate.gateway.notices import Notice, group_name, pack
 from livegate.gateway.notifications import anotify, notify
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket
@@ -301,7 +301,7 @@ async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, conne
     await Card.objects.aupdate(title="Missed")
 
     broken.times["receive"] = 1
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send(group_name(0), pack([]))
 
     assert (await client.receive())["payload"]["title"] == "Missed"
     assert [record.event for record in caplog.records] == ["hub_failed"]
@@ -314,7 +314,7 @@ async def test_a_message_that_is_none_of_livegates_is_logged_and_the_next_is_hea
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
 
-    await own.group_send("livegate.notices.0", {"type": "livegate.notices", "notices": [["salary", 84000]]})
+    await own.group_send(group_name(0), {"type": "livegate.notices", "notices": [["salary", 84000]]})
     await rename(demo.card, "Heard")
 
     assert (await client.receive())["payload"]["title"] == "Heard"
@@ -456,7 +456,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send(group_name(0), pack([]))
     await until(lambda: broken.times["new_channel"] < 1_000_000)
     gate.batches.clear()
 
@@ -475,7 +475,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     client, other = await connect(demo.amira), await connect(demo.ben)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send(group_name(0), pack([]))
     await until(lambda: broken.times["new_channel"] < 1_000_000)
     await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
@@ -656,7 +656,7 @@ class World:
 
     async def change(self):
         self.number += 1
-        await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "board.Card", "7sd8f")]))
+        await get_channel_layer().group_send(group_name(0), pack([Notice("update", "board.Card", "7sd8f")]))
 
     def seen(self, readers):
         """The last that each of them was sent."""
@@ -902,7 +902,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     timer = watch.pace._timer
     await world.change()
     await world.change()
-    await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "lab.Page", "nobody's")]))
+    await get_channel_layer().group_send(group_name(0), pack([Notice("update", "lab.Page", "nobody's")]))
     await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
 
     assert world.evaluations == []
