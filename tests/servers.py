@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from redis import Redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +98,7 @@ def redis() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[tuple[str, subprocess.Popen]]:
+def redis_process(*arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The same, with its process."""
     port = free_port()
     command = [
@@ -108,9 +111,42 @@ def redis_process() -> Iterator[tuple[str, subprocess.Popen]]:
         "",
         "--appendonly",
         "no",
+        *arguments,
     ]
     with process(command, "Redis", lambda: accepts(port)) as running:
         yield f"redis://127.0.0.1:{port}/0", running
+
+
+@contextlib.contextmanager
+def sentinel(name: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """The port of a Redis Sentinel that watches over a master, called so, and its replica; and the master's process."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-sentinel-"))
+        url, master = stack.enter_context(redis_process())
+        of_master = str(port_of(url))
+        quick = ["--repl-diskless-sync-delay", "0"]
+        replica, _ = stack.enter_context(redis_process("--replicaof", f"127.0.0.1 {of_master}", *quick))
+        wait_until(lambda: told(port_of(replica), "INFO").get("master_link_status") == "up", "the replica")
+        file = Path(folder) / "sentinel.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor {name} 127.0.0.1 {of_master} 1\n"
+            f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 5000\n"
+        )
+        command = [program("redis-server"), str(file), "--sentinel"]
+        stack.enter_context(process(command, "Sentinel", lambda: accepts(port)))
+        wait_until(lambda: told(port, "INFO")["master0"]["slaves"] == 1, "Sentinel to find the replica")
+        yield port, master
+
+
+def port_of(url: str) -> int:
+    return int(urlparse(url).port or 0)
+
+
+def told(port: int, *command: str) -> Any:
+    """What a Redis answers."""
+    with Redis(port=port, decode_responses=True) as client:
+        return client.execute_command(*command)
 
 
 @contextlib.contextmanager
@@ -179,8 +215,11 @@ def site(environment: dict[str, str]) -> Iterator[str]:
 
 def load(environment: dict[str, str]) -> None:
     """Fill the database of the example site with the demonstration."""
-    manage(environment, "migrate", "-v0")
-    manage(environment, "load_demo")
+    manage(environment, "shell", "-v0", "-c", LOAD)
+
+
+# In one process: to start one is most of what takes time here.
+LOAD = "from django.core.management import call_command as call; call('migrate', verbosity=0); call('load_demo')"
 
 
 @contextlib.contextmanager

@@ -9,8 +9,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
@@ -19,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import servers
 from bench.sockets import TEXT, frame
-from site_client import PATIENCE, PEOPLE, known, watching
+from site_client import PATIENCE, PEOPLE, watching, working
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -36,15 +35,6 @@ STRICT = "always::ResourceWarning,always::RuntimeWarning"
 # With several workers, uvicorn's first process leaves the socket on which all of them listen to the end of the process.
 UVICORNS = ("sys:1: ResourceWarning: unclosed <socket.socket", "ResourceWarning: Enable tracemalloc")
 LARGE = 16_000_000  # characters: more than there is room for between a server and its client
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """An SQLite ``file`` with the demonstration in it, and what is ``known`` of it."""
-    file = tmp_path_factory.mktemp("site") / "db.sqlite3"
-    environment = {"DATABASE_URL": f"sqlite:///{file}"}
-    servers.load(environment)
-    return SimpleNamespace(file=file, known=known(environment))
 
 
 @pytest.fixture
@@ -64,19 +54,6 @@ def serving(site: SimpleNamespace, *arguments: str) -> Iterator[subprocess.Popen
     with servers.uvicorn(site.environment, *arguments, **options) as (address, server):
         site.address = address
         yield server
-
-
-@contextmanager
-def saving(site: SimpleNamespace) -> Iterator[None]:
-    """Another process saves the card as fast as it can, meanwhile."""
-    code = "from itertools import count\nfrom board.models import Card\ncard = Card.objects.get()\n"
-    code += "for number in count():\n    card.title = f'Title {number}'\n    card.save()\n"
-    command = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
-    options = {"cwd": servers.ROOT / "example_site", "env": servers.site_env(site.environment)}
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, **options) as writer:  # type: ignore[call-overload]
-        yield
-        assert writer.poll() is None
-        writer.terminate()
 
 
 async def code_of(client: Any) -> int:
@@ -117,10 +94,18 @@ async def test_everybody_is_told_to_come_back_and_no_task_is_left(site):
     assert said(site) == []
 
 
+SAVE_ON = """
+from itertools import count
+for number in count():
+    card.title = f"Title {number}"
+    card.save()
+"""
+
+
 async def test_so_it_is_with_several_workers_while_saves_go_on(site):
     with serving(site, "--workers", "2") as server:
         async with watching(site, *CLIENTS) as clients:
-            with saving(site):
+            with working(site, SAVE_ON):
                 await asyncio.gather(*(client.receive() for client in clients[:3]))
                 server.send_signal(signal.SIGTERM)
 
