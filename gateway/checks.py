@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -35,6 +38,7 @@ MAY_BE_ZERO = {"CANARY_SHARE", "NOTICE_INTERVAL"}
 # So many applications may stand around one another.
 DEEPEST = 30
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 
 @register(Tags.compatibility)
@@ -81,9 +85,44 @@ def channel_layer_problems() -> Iterator[CheckMessage]:
     elif default.get("BACKEND") == IN_MEMORY and not settings.DEBUG:
         yield Warning(
             "The in-memory channel layer does not leave its process: saves elsewhere are not pushed.",
-            hint="Outside of development, use channels_redis.pubsub.RedisPubSubChannelLayer.",
+            hint=f"Outside of development, use {PUBSUB}.",
             id="livegate.W001",
         )
+    else:
+        yield from redis_problems(default)
+
+
+def redis_problems(configured: dict[str, Any]) -> Iterator[CheckMessage]:
+    """What channels_redis does without a word."""
+    try:
+        layer = import_string(configured["BACKEND"])
+        is_core = issubclass(layer, RedisChannelLayer)
+        is_redis = is_core or issubclass(layer, RedisPubSubChannelLayer)
+        hosts = decode_hosts(configured.get("CONFIG", {}).get("hosts")) if is_redis else []
+        timeouts = {create_pool(host).make_connection().socket_timeout for host in hosts}
+    except Exception:
+        return  # Channels says so itself, when it is used
+    if is_core:
+        yield Warning(
+            "The core Redis layer drops notices without a word: beyond its capacity, 100 unless it is set, and for a "
+            "process that has listened for longer than group_expiry, a day unless it is set.",
+            hint=f"Use {PUBSUB}. Here, what was dropped is shown by the next sweep only (SWEEP_PERIOD).",
+            id="livegate.W007",
+        )
+    for timeout in sorted(timeouts, key=str):
+        if timeout is None:
+            yield Warning(
+                "The channel layer waits for ever for a Redis that takes its connection and does not answer.",
+                hint=f'Set "socket_timeout": {10 if is_core else 5} for each of the hosts, instead of None.',
+                id="livegate.W009",
+            )
+        elif is_core and timeout <= layer.brpop_timeout:
+            yield Warning(
+                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and fails after {timeout} "
+                "(socket_timeout) when nothing comes; everything is evaluated again then.",
+                hint='Set "socket_timeout": 10 for each of the hosts.',
+                id="livegate.W009",
+            )
 
 
 def backend_problems() -> Iterator[CheckMessage]:

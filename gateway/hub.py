@@ -411,3 +411,9 @@ async def leave(socket: Socket, hub: Hub) -> None:
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]
         await hub.stop()
+
+
+def listening() -> bool | None:
+    """Whether the hub of the running loop hears the channel layer; None where there is no socket, and so no hub."""
+    hub = _hubs.get(asyncio.get_running_loop())
+    return None if hub is None else hub.hears

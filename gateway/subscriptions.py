@@ -30,8 +30,8 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "patience", "refusals", "send"),
-        *("session_token", "subscriptions", "unanswered", "user_token"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "last_beat", "patience"),
+        *("refusals", "send", "session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -53,6 +53,7 @@ class Socket:
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.patience: TimerHandle | None = None  # that will end, where the delivery has to wait for the client
         self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
+        self.last_beat = 0.0  # on which one of them is refused, in the loop's time
         self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
 

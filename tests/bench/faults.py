@@ -6,7 +6,7 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-import redis
+import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,20 +37,15 @@ def redis_stopped(site: Site, sizes: Sizes, random: Random) -> Iterator[None]:
 @contextlib.contextmanager
 def subscribers_reset(site: Site, sizes: Sizes, random: Random) -> Iterator[None]:
     """The connections on which the gateways hear."""
-    reset(site, "pubsub")
+    servers.told(site.broker_port, "CLIENT", "KILL", "TYPE", "pubsub")
     yield
 
 
 @contextlib.contextmanager
 def publishers_reset(site: Site, sizes: Sizes, random: Random) -> Iterator[None]:
     """The connections on which everybody sends."""
-    reset(site, "normal")
+    servers.told(site.broker_port, "CLIENT", "KILL", "TYPE", "normal")
     yield
-
-
-def reset(site: Site, kind: str) -> None:
-    with redis.Redis(port=site.broker_port, socket_timeout=30) as broker:
-        broker.client_kill_filter(_type=kind)
 
 
 @contextlib.contextmanager

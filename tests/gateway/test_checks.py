@@ -10,6 +10,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.middleware import BaseMiddleware
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from config import asgi
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -73,6 +75,58 @@ def test_no_channel_layer(settings):
     settings.CHANNEL_LAYERS = {}
 
     assert ids(check_settings()) == ["livegate.E001"]
+
+
+class CoreLayer(RedisChannelLayer):
+    """One of an application's own."""
+
+
+class PubSubLayer(RedisPubSubChannelLayer):
+    """The same."""
+
+    brpop_timeout = 5  # which means nothing here
+
+
+CORE = ["channels_redis.core.RedisChannelLayer", f"{__name__}.CoreLayer"]
+PUBSUB = ["channels_redis.pubsub.RedisPubSubChannelLayer", f"{__name__}.PubSubLayer"]
+URL = "redis://broker.example:6379/0"
+SENTINEL = {"master_name": "livegate", "sentinels": [("broker.example", 26379)]}
+
+
+@pytest.mark.parametrize(
+    ("backends", "config", "found"),
+    [
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": 5}]}, []),
+        (PUBSUB, {"hosts": [URL, ("broker.example", 6379)]}, []),
+        (PUBSUB, None, []),
+        (PUBSUB, {"hosts": [{**SENTINEL, "socket_timeout": 5}]}, []),
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": None}]}, ["livegate.W009"]),
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": None}] * 2}, ["livegate.W009"]),
+        (PUBSUB, {"hosts": [URL, {**SENTINEL, "socket_timeout": None}]}, ["livegate.W009"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": 10}]}, ["livegate.W007"]),
+        (CORE, {"hosts": [f"{URL}?socket_timeout=10"]}, ["livegate.W007"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": 5}]}, ["livegate.W007", "livegate.W009"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": None}]}, ["livegate.W007", "livegate.W009"]),
+        # What Channels refuses by itself is not spoken of here.
+        (PUBSUB, {"hosts": URL}, []),
+        (["no.such.Layer", ""], {"hosts": [URL]}, []),
+        (["channels.layers.get_channel_layer"], {}, []),
+        (["channels.layers.BaseChannelLayer"], {"hosts": 1}, []),
+    ],
+)
+def test_the_layers_of_redis(settings, backends, config, found):
+    settings.DEBUG = True
+    for backend in backends:
+        configured = {"BACKEND": backend, **({} if config is None else {"CONFIG": config})}
+        settings.CHANNEL_LAYERS = {"default": configured}
+
+        assert ids(check_settings()) == found
+
+
+def test_a_layer_without_a_backend_is_none_of_our_business(settings):
+    settings.DEBUG, settings.CHANNEL_LAYERS = True, {"default": {}}
+
+    assert check_settings() == []
 
 
 def test_no_backend_for_object_permissions(settings):

@@ -373,3 +373,32 @@ async def test_those_who_are_anonymous_are_not_one_user(demo, connect, settings)
 
     for _ in range(4):
         assert (await (await connect()).ask({"action": "ping"}))["type"] == "PONG"
+
+
+@pytest.mark.parametrize(("code", "closed"), [(1011, 4011), (4401, 4401), (None, None)])
+async def test_a_server_that_refuses_codes_of_its_own_closes_all_the_same(code, closed):
+    sent = []
+
+    async def send(message):  # as daphne does
+        if "code" in message and not (message["code"] == 1000 or 3000 <= message["code"] < 5000):
+            raise Exception("invalid close code")
+        sent.append(message.get("code"))
+
+    consumer = consumers.NotificationConsumer()
+    consumer.base_send = send
+
+    await consumer.close(code)
+
+    assert sent == [closed]
+
+
+@pytest.mark.parametrize("code", [None, 1011, 4401])
+async def test_who_is_gone_is_not_closed(code):
+    async def send(message):
+        raise OSError
+
+    consumer = consumers.NotificationConsumer()
+    consumer.base_send = send
+
+    with pytest.raises(OSError):
+        await consumer.close(code)

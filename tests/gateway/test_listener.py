@@ -11,9 +11,9 @@ from clients import until
 from livegate.gateway import listener as listener_module
 from livegate.gateway.courier import Courier
 from livegate.gateway.listener import Listener
-from livegate.gateway.notices import Bulletin, Notice, Stamp, pack
+from livegate.gateway.notices import Bulletin, Notice, Stamp, group_name, pack
 
-GROUP = "livegate.notices.0"
+GROUP = group_name(0)
 NOTICE = Notice("update", "board.Card", "7sd8f")
 
 
@@ -207,7 +207,7 @@ async def test_silence_in_one_group_of_several_is_noticed(ear, settings):
     await until(ear.listener.hears.is_set)
     ear.said.clear()
 
-    ear.layer.silent.add("livegate.notices.2")
+    ear.layer.silent.add(group_name(2))
     await until(lambda: ear.said)
 
     assert ear.said == ["lose"]
@@ -228,7 +228,7 @@ async def test_a_layer_that_answers_nothing_any_more_keeps_nobody_from_being_tol
 async def test_as_long_as_not_all_groups_were_heard_it_does_not_hear(ear, settings):
     await ear.hears()
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
-    ear.layer.silent |= {GROUP, "livegate.notices.1"}
+    ear.layer.silent |= {GROUP, group_name(1)}
     await until(lambda: ear.said)
     ear.layer.silent.remove(GROUP)
     sent = len(ear.layer.sent)

@@ -165,12 +165,17 @@ class Wires:
             to_server.send(text)
 
         def pass_on(text: str) -> None:
-            if etag := json.loads(text)["meta"].get("etag"):
+            if etag := json.loads(text).get("meta", {}).get("etag"):
                 self.sent[token] = etag
             to_page.send(text)
 
         to_page.on_message(present)
         to_server.on_message(pass_on)
+
+    def say(self, text: str) -> None:
+        """To the page, as if the server said it on each socket."""
+        for to_page in self.ends[::2]:
+            to_page.send(text)
 
     def cut(self) -> dict[str, str]:
         """Gives what the page holds then."""
@@ -206,6 +211,22 @@ def test_a_page_that_was_cut_off_presents_what_it_holds_and_is_sent_what_differs
         expect(pane(page, viewer).locator('[data-part="said"]')).to_have_text("left the view")
     told = {viewer: count - before[viewer] for viewer, count in frames(page).items()}
     assert told == {"amira": 2, "ben": 2, "cleo": 1, "dev": 1, "anonymous": 1}
+
+
+def test_a_view_that_may_be_old_is_marked_until_it_is_current(page: Page, keep: Callable[[str], None]) -> None:
+    wires = Wires(page)
+    page.reload()
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+
+    wires.say('{"type": "DELAYED"}')
+    for viewer in PANES:
+        expect(pane(page, viewer).locator('[data-part="connection"]')).to_have_text("may be old")
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+    keep("delayed")
+    wires.say('{"type": "CURRENT"}')
+    for viewer in PANES:
+        expect(pane(page, viewer).locator('[data-part="connection"]')).to_have_text("connected")
 
 
 def test_the_page_fits_its_width_and_is_used_by_keyboard(page: Page) -> None:
