@@ -67,10 +67,11 @@ class Counters:
         }
 
     def tables(self) -> dict[str, int]:
-        """What livegate's hub keeps just now, and how many tasks the event loop has."""
+        """What livegate's hub keeps just now, how many tasks the event loop has, and how many files are open."""
         hubs = hub._hubs.values()
         return {
             "sockets": sum(len(one.sockets) for one in hubs),
             "subscriptions": sum(1 for one in hubs for _ in one.subscriptions()),
             "tasks": len(asyncio.all_tasks()),
+            "files": len(os.listdir("/proc/self/fd")),
         }

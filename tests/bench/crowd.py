@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from itertools import count
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ MODEL = "bench.Card"
 # Seconds after which one that lost its connection comes back, and after which one that was refused asks again.
 BACK = (0.2, 1.0)
 AGAIN = (5.0, 15.0)
+# Seconds after which an abandoned connection is no more.
+FORGOTTEN = 60.0
 AT_ONCE = 250  # sockets that are connected at once at first
 # A server that closes with one of these has no reason to.
 UNEXPECTED = (1002, 1003, 1007, 1008, 1009, 4401, 4429)
@@ -38,18 +41,23 @@ UNEXPECTED = (1002, 1003, 1007, 1008, 1009, 4401, 4429)
 class Wish:
     """One client's interest in one object, and what they hold of it: the last frame that showed it, if any."""
 
-    __slots__ = ("frame", "hashid", "is_refused", "is_unanswered", "version")
+    __slots__ = ("asked", "frame", "hashid", "is_refused", "is_unanswered", "version")
 
     def __init__(self, hashid: str) -> None:
         self.hashid = hashid
         self.frame: bytes | None = None
         self.version = 0
+        self.asked = 0.0  # when
         self.is_unanswered = False
         self.is_refused = False
 
     @property
     def etag(self) -> str | None:
         return orjson.loads(self.frame)["meta"]["etag"] if self.frame else None
+
+    @property
+    def state(self) -> str:
+        return "unanswered" if self.is_unanswered else "refused" if self.is_refused else "subscribed"
 
     @property
     def view(self) -> str | None:
@@ -91,12 +99,12 @@ class Crowd:
         self.poll = select.epoll()
         self.visitors: dict[int, Visitor] = {}  # by viewer
         self.by_descriptor: dict[int, Visitor] = {}
-        self.abandoned: list[ClientSocket] = []
+        self.abandoned: set[ClientSocket] = set()
         self.shown_to: dict[tuple[str, int], list[int]] = {}
         self.closed: Counter[str] = Counter()
         self.faults: list[str] = []
         self.frames: Counter[str] = Counter()
-        self.is_calm = False
+        self.calm_since = inf
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._random = Random(0)
@@ -138,8 +146,8 @@ class Crowd:
         return {}
 
     def calm(self) -> dict[str, Any]:
-        """From now on all are there and read, and those who were refused ask once more."""
-        self.is_calm = True
+        """From now on all are there and read, and those who were refused what they asked before ask once more."""
+        self.calm_since = time.monotonic()
         timers, self._timers = self._timers, []
         for _, _, act in sorted(timers):
             act()
@@ -168,13 +176,13 @@ class Crowd:
         }
 
     def views(self) -> dict[str, Any]:
-        """What everybody holds, by viewer: since when, whether everything is answered and nothing behind, and the view
-        and version of each object."""
+        """What everybody holds, by viewer: since when, whether everything is answered and nothing behind, and of each
+        object the view, the version that was shown last, and how it stands with it."""
         return {
             str(visitor.viewer): {
                 "changed": visitor.changed,
                 "settled": visitor.is_served and not visitor.is_behind,
-                "views": {wish.hashid: [wish.view, wish.version] for wish in visitor.wishes},
+                "views": {wish.hashid: [wish.view, wish.version, wish.state] for wish in visitor.wishes},
             }
             for visitor in self.visitors.values()
         }
@@ -190,9 +198,9 @@ class Crowd:
         for visitor in self.visitors.values():
             if visitor.socket is not None:
                 self.part(visitor, "close")
-        for socket in self.abandoned:
-            socket.close()
-        self.visitors, self.abandoned = {}, []
+        for socket in list(self.abandoned):
+            self.forget(socket)
+        self.visitors = {}
         return {}
 
     # Connections
@@ -211,7 +219,8 @@ class Crowd:
         if visitor.is_reading:
             self.poll.unregister(socket)
         if how == "abandon":
-            self.abandoned.append(socket)
+            self.abandoned.add(socket)
+            self.after(FORGOTTEN, lambda: self.forget(socket))
         elif how == "reset":
             socket.reset()
         else:
@@ -219,6 +228,11 @@ class Crowd:
         visitor.is_behind = False
         for wish in visitor.wishes:
             wish.is_unanswered = False
+
+    def forget(self, socket: ClientSocket) -> None:
+        """The network has found out that an abandoned socket leads nowhere."""
+        self.abandoned.discard(socket)
+        socket.reset()
 
     def lose(self, visitor: Visitor, why: str) -> None:
         """The server is gone, or has closed the connection."""
@@ -239,7 +253,7 @@ class Crowd:
     def ask(self, visitor: Visitor, wish: Wish) -> None:
         """Subscribe, with what is held of it. An answer names the request by the object."""
         request = {"action": "subscribe", "model": MODEL, "id": wish.hashid, "request_id": wish.hashid}
-        wish.is_unanswered = True
+        wish.is_unanswered, wish.asked = True, time.monotonic()
         try:
             visitor.socket.send(orjson.dumps({**request, "etag": wish.etag}))
         except OSError as error:
@@ -253,8 +267,9 @@ class Crowd:
             if visitor.socket is socket and wish.is_refused and not wish.is_unanswered:
                 self.ask(visitor, wish)
 
-        if not self.is_calm:
-            self.after(self._random.uniform(*AGAIN), ask)
+        if wish.asked < self.calm_since:
+            is_calm = self.calm_since < inf
+            self.after(0.0 if is_calm else self._random.uniform(*AGAIN), ask)
 
     # The loop
 

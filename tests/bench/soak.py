@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 # Seconds after the last fault within which everybody has to hold the truth.
 LIMIT = 30.0
-# Seconds within which a server finds out that clients are gone which did not say so: two of uvicorn's pings.
+# Seconds within which the gateway finds out that clients have gone.
 FOUND_OUT = 60.0
+# What of the gateway is compared before and after.
+KEPT = ("sockets", "subscriptions", "tasks", "files")
+# What is in the hub's tables, and what the crowd calls it.
+IN_TABLES = {"sockets": "up", "subscriptions": "subscribed"}
 # How often memory is read in a run.
 READINGS = 60
 
@@ -86,7 +90,8 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
         standing = opened.crowd.do("standing")
         port = str(opened.ports[0])
         after = opened.await_tables(standing["up"][port], standing["subscribed"][port], FOUND_OUT)
-        verify(opened, standing, settled, written)
+        unknown = {name: after[name] - standing[of][port] for name, of in IN_TABLES.items()}
+        verify(opened, standing, settled, written, unknown)
         opened.crowd.do("close")
         left = opened.await_tables(0, 0, FOUND_OUT)
     return {
@@ -94,11 +99,10 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
         "changes": figures_of_changes(written),
         "clients": figures_of_clients(standing, settled),
         "kept": {
-            **{f"{name}_before": before[name] for name in ("sockets", "subscriptions", "tasks")},
-            **{f"{name}_after": after[name] for name in ("sockets", "subscriptions", "tasks")},
-            "sockets_unknown": after["sockets"] - standing["up"][port],
-            "subscriptions_unknown": after["subscriptions"] - standing["subscribed"][port],
-            **{f"{name}_left": left[name] - alone[name] for name in ("sockets", "subscriptions", "tasks")},
+            **{f"{name}_before": before[name] for name in KEPT},
+            **{f"{name}_after": after[name] for name in KEPT},
+            **{f"{name}_unknown": number for name, number in unknown.items()},
+            **{f"{name}_left": left[name] - alone[name] for name in KEPT},
         },
         "memory": figures_of_memory(before, watch.readings, after),
     }
@@ -155,13 +159,9 @@ def compare(held: dict[str, Any], right: dict[tuple[str, str], str | None], mend
     stale, forbidden, late = [], [], []
     last = mended
     for viewer, client in held.items():
-        wrong = {
-            hashid: (view, version)
-            for hashid, (view, version) in client["views"].items()
-            if view != right[viewer, hashid]
-        }
+        wrong = {hashid: held for hashid, held in client["views"].items() if held[0] != right[viewer, hashid]}
         if wrong or not client["settled"]:
-            stale.append(f"viewer{viewer} {'is not answered, or behind' if not client['settled'] else wrong}")
+            stale.append(f"viewer{viewer}, since {client['changed'] - mended:.1f} s: {wrong or 'behind'}")
         if any(right[viewer, hashid] is None for hashid in wrong):
             forbidden.append(f"viewer{viewer} holds what a GET does not show them: {wrong}")
         if client["changed"] > mended + LIMIT:
@@ -170,9 +170,11 @@ def compare(held: dict[str, Any], right: dict[tuple[str, str], str | None], mend
     return Settled(stale, forbidden, late, last - mended, sum(len(client["views"]) for client in held.values()))
 
 
-def verify(opened: Site, standing: dict[str, Any], settled: Settled, written: dict[str, Any]) -> None:
-    """Raises Invalid where somebody holds what is not right, was ever shown what they never had a right to, or a save
-    failed."""
+def verify(
+    opened: Site, standing: dict[str, Any], settled: Settled, written: dict[str, Any], unknown: dict[str, float]
+) -> None:
+    """Raises Invalid where somebody holds what is not right, was ever shown what they never had a right to, a save
+    failed, or the gateway keeps what no client knows of."""
     leaks = leaked(opened.crowd.do("shown"), opened.scribe.do("allowed"))
     found = {
         "stale": settled.stale,
@@ -182,6 +184,7 @@ def verify(opened: Site, standing: dict[str, Any], settled: Settled, written: di
         "failed": written["failed"],
         "faults of clients": standing["faults"],
         "logged": opened.unexpected(),
+        "more in the tables than there is": [f"{name}: {number:+}" for name, number in unknown.items() if number],
     }
     for one in chain.from_iterable(wrong[:10] for wrong in found.values()):
         print(f"soak: {one}", file=sys.stderr)
