@@ -147,7 +147,7 @@ class Arena:
 
     def subscribe(self, cards: Sequence[Sequence[int]]) -> None:
         """Subscribe every viewer, in the order in which they were connected, to more cards."""
-        wishes = [[self.subscription(card) for card in some] for some in cards]
+        wishes = [[self.subscription(self.ground.hashids[card]) for card in some] for some in cards]
         self.checked(self.clients.do("subscribe", patience=PATIENCE / 2, wishes=wishes))
 
     def socket(self, viewer: int, card: int, subscribe: bool) -> dict[str, Any]:
@@ -160,14 +160,14 @@ class Arena:
             "card": card,
             "path": f"/ws/notifications/?{viewer}",
             "payload": self.contestant.payload,
-            "subscribe": [self.subscription(card)] if subscribe else [],
+            "subscribe": [self.subscription(self.ground.hashids[card])] if subscribe else [],
             "fixed": fixed,
             **seen,
         }
 
-    def subscription(self, card: int) -> str:
+    def subscription(self, hashid: str) -> str:
         """The message that subscribes to a card, the same for all contestants."""
-        asked = {"action": "subscribe", "model": LABEL, "id": self.ground.hashids[card], "request_id": 1}
+        asked = {"action": "subscribe", "model": LABEL, "id": hashid, "request_id": 1}
         return json.dumps(asked)
 
     def counters(self, path: str = "/") -> dict[str, float]:

@@ -20,7 +20,7 @@ ELSEWHERE = ("sqlite",)
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
 # What is asked of livegate alone, which is the only one that takes notice.
-ITS_OWN = dict.fromkeys(("revocation", "soak"), "livegate-3")
+ITS_OWN = dict.fromkeys(("revocation", "resync", "refusals", "soak"), "livegate-3")
 # What takes long, and is done once, and if it is named.
 ONCE = {"soak"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from .refusals import refusals
+from .resync import resync
 from .revocation import revocation
 from .rights import VIEWERS_PER_CARD, viewers_of
 from .soak import soak
@@ -22,6 +24,7 @@ Figures = dict[str, dict[str, float]]
 AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
 SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
 LINGER = 0.05  # seconds to wait for messages that should not come
+IDLE_MORE = 10  # subscriptions that an idle socket has at last, beside the first
 EVENT_PATIENCE = 120  # seconds within which everybody must have been served
 
 
@@ -57,13 +60,20 @@ class Sizes:
     soak_faults: tuple[float, float] = (0.2, 8.0)
     soak_away: tuple[float, float] = (0.5, 20.0)
     soak_stall: tuple[float, float] = (5.0, 60.0)
+    resync_few: int = 10  # sockets
+    resync_many: int = 1_000
+    resync_cards: int = 100
+    resync_away: float = 2.0  # seconds for which Redis is away after everybody was told
+    refusals: int = 300  # of each kind
     seed: int = 0  # of what happens at random
 
     @property
     def viewers(self) -> int:
         """How many viewers there have to be."""
         soak = self.soak_sockets + self.soak_sockets_beside
-        return max(*self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets, soak)
+        return max(
+            *self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak
+        )
 
 
 def fan_out(arena: Arena, sizes: Sizes) -> Figures:
@@ -234,7 +244,7 @@ def idle(arena: Arena, sizes: Sizes) -> Figures:
         arena.open(some, [0] * len(some), subscribe=False)
     readings.append(arena.counters())
     arena.subscribe([[], *([[0]] * (sizes.idle - 1))])
-    more = list(arena.ground.common)
+    more = list(arena.ground.common)[:IDLE_MORE]
     readings.append(arena.counters())
     arena.subscribe([more] * sizes.idle)
     readings.append(arena.counters())
@@ -266,5 +276,7 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "storm": storm,
     "idle": idle,
     "revocation": revocation,
+    "resync": resync,
+    "refusals": refusals,
     "soak": soak,
 }
