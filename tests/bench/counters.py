@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from pathlib import Path
@@ -75,3 +76,8 @@ class Counters:
             "tasks": len(asyncio.all_tasks()),
             "files": len(os.listdir("/proc/self/fd")),
         }
+
+    def objects(self) -> dict[str, int]:
+        """How many objects there are which hold others, as far as Python's collector knows, once it has collected."""
+        gc.collect()
+        return {"objects": len(gc.get_objects())}

@@ -237,7 +237,8 @@ class Crowd:
     def lose(self, visitor: Visitor, why: str) -> None:
         """The server is gone, or has closed the connection."""
         code = visitor.socket.close_code
-        self.closed[str(code or "no word")] += 1
+        if visitor.is_up:  # else it was not reached
+            self.closed[str(code or "without a word")] += 1
         if code in UNEXPECTED:
             self.faults.append(f"viewer{visitor.viewer} was closed: {why}")
         self.part(visitor, "close")

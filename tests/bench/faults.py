@@ -98,7 +98,7 @@ OF_OTHERS: dict[str, Fault] = {
 OF_POSTGRESQL: dict[str, Fault] = {"postgresql_killed": postgresql_killed}
 
 
-def faults_of(site: Site) -> dict[str, Fault]:
+def faults_on(site: Site) -> dict[str, Fault]:
     """Those that there can be."""
     return OF_REDIS | OF_OTHERS | (OF_POSTGRESQL if site.ground.postgresql else {})
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 240  # seconds that it may take
 VIEWER = 3  # who may see the first card by a direct grant, until that is taken
+TAKEN = "not to be seen any more"  # the path by which it is
 SOON = 0.02  # seconds within which it is asked again after an answer, at random
 SURE = 1.96  # standard errors to either side, within which it is in 95 of 100 cases
 # How it is refused: as it is, and at once, which shows that there would be something to see.
@@ -33,7 +34,7 @@ def refusals(outer: Arena, sizes: Sizes) -> Figures:
         environment = {**outer.ground.environment, "BENCH_SWEEP_PERIOD": "100000", **settings}
         with arena(outer.contestant, replace(outer.ground, environment=environment)) as opened:
             opened.writer.do("restore", hidden=[VIEWER])
-            opened.writer.do("take", path="not to be seen any more", viewers=[VIEWER], rate=1, saves=False)
+            opened.writer.do("take", path=TAKEN, viewers=[VIEWER], rate=1, saves=False)
             figures[case] = ask(opened, sizes.refusals, random)
             opened.writer.do("restore", hidden=[VIEWER])
     return figures

@@ -18,8 +18,9 @@ from .sockets import raise_limit
 
 # The path of a request that starts to count serializations, which costs time; any other stops it.
 COUNT_SERIALIZATIONS = "/serializations"
-# The path of a request that counts what is kept, too.
+# The paths of requests that count what is kept, too; and all that is, which takes a while.
 COUNT_TABLES = "/tables"
+COUNT_OBJECTS = "/objects"
 
 
 class Server:
@@ -41,8 +42,10 @@ class Server:
             await self.sockets({**scope, "user": self.users[int(number)], **session}, receive, send)
             return
         self.counters.count_serializations(scope["path"] == COUNT_SERIALIZATIONS)
-        tables = self.counters.tables() if scope["path"] == COUNT_TABLES else {}
-        body = json.dumps({**self.counters.read(), **tables}).encode()
+        kept = self.counters.tables() if scope["path"] in (COUNT_TABLES, COUNT_OBJECTS) else {}
+        if scope["path"] == COUNT_OBJECTS:
+            kept |= self.counters.objects()
+        body = json.dumps({**self.counters.read(), **kept}).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": body})
 

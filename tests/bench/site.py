@@ -72,9 +72,9 @@ class Site:
         if found["served"] < sockets:
             raise Invalid(f"{sockets - found['served']} of {sockets} clients were not answered")
 
-    def counters(self) -> dict[str, float]:
+    def counters(self, path: str = "/tables") -> dict[str, float]:
         """Of the gateway that is looked at, with what it keeps."""
-        return counters(self.ports[0], "/tables")
+        return counters(self.ports[0], path)
 
     def await_tables(self, sockets: int, subscriptions: int, patience: float) -> dict[str, float]:
         """Its counters as soon as it keeps no more than so much, or when patience has ended."""
@@ -83,7 +83,7 @@ class Site:
             found = self.counters()
             is_right = (found["sockets"], found["subscriptions"]) == (sockets, subscriptions)
             if is_right or time.monotonic() > deadline:
-                return found
+                return self.counters("/objects")
             time.sleep(0.1)
 
     def unexpected(self) -> list[str]:

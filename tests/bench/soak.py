@@ -13,7 +13,7 @@ from statistics import mean, quantiles
 from typing import TYPE_CHECKING, Any
 
 from .arena import Invalid, child
-from .faults import OF_REDIS, faults_of, shuffled
+from .faults import OF_REDIS, faults_on, shuffled
 from .site import site
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LIMIT = 30.0
 # Seconds within which the gateway finds out that clients have gone.
 FOUND_OUT = 60.0
 # What of the gateway is compared before and after.
-KEPT = ("sockets", "subscriptions", "tasks", "files")
+KEPT = ("sockets", "subscriptions", "tasks", "files", "objects")
 # What is in the hub's tables, and what the crowd calls it.
 IN_TABLES = {"sockets": "up", "subscriptions": "subscribed"}
 # How often memory is read in a run.
@@ -76,11 +76,11 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
     random = Random(sizes.seed)
     print(f"soak: --seed {sizes.seed}", file=sys.stderr, flush=True)
     with site(outer.contestant, outer.ground) as opened:
-        alone = opened.counters()
+        alone = opened.counters("/objects")
         opened.fill(sizes, random)
         opened.scribe.start("write", rate=sizes.soak_rate)
         time.sleep(sizes.soak_warm_up)
-        before = opened.counters()
+        before = opened.counters("/objects")
         watch = Watch(opened, sizes.soak_seconds)
         faults, mended = break_things(opened, sizes, random, watch)
         written = opened.scribe.finish()  # of write
@@ -101,6 +101,7 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
         "kept": {
             **{f"{name}_before": before[name] for name in KEPT},
             **{f"{name}_after": after[name] for name in KEPT},
+            "tasks_after_by_before": after["tasks"] / before["tasks"],
             **{f"{name}_unknown": number for name, number in unknown.items()},
             **{f"{name}_left": left[name] - alone[name] for name in KEPT},
         },
@@ -111,7 +112,7 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
 def break_things(opened: Site, sizes: Sizes, random: Random, watch: Watch) -> tuple[Counter[str], float]:
     """One fault after the other, for so long; and one of Redis's at last, in which the writing ends: nothing that is
     written later makes up for what was missed. How many there were of each kind, and when the last was mended."""
-    faults = faults_of(opened)
+    faults = faults_on(opened)
     done: Counter[str] = Counter()
     for kind in shuffled(list(faults), random):
         watch.rest(random.uniform(*sizes.soak_pauses))
