@@ -211,25 +211,23 @@ class Clients:
                 return {"last": last, "behind": len(behind | told), "messages": seen}
             self.turn(deadline - time.monotonic())
 
-    def ask_in_turn(self, patience: float, viewer: str, requests: list[list[Any]]) -> dict[str, Any]:
-        """Let one client ask one thing after the other, each so many seconds after the last answer: how long each
-        answer took, and how many were no refusals."""
+    def ask_in_turn(self, patience: float, viewer: str, requests: list[list[Any]]) -> list[list[list[Any]]]:
+        """Let one client ask one thing after the other, or several together, each time so many seconds after the last
+        answer: of each time the answers, after how many seconds they came and whether they were refusals."""
         [client] = [one for one in self.clients.values() if one.name == viewer]
         deadline = time.monotonic() + patience
-        seconds: list[float] = []
-        granted = 0
-        for text, pause in requests:
+        answers: list[list[list[Any]]] = []
+        for *texts, pause in requests:
             self.listen(pause)
             client.received = []
             asked = time.monotonic()
-            client.socket.send(text.encode())
-            while not client.received and time.monotonic() < deadline:
+            for text in texts:
+                client.socket.send(text.encode())
+            while len(client.received) < len(texts) and time.monotonic() < deadline:
                 self.turn(deadline - time.monotonic())
-            for at, answer in client.received:
-                seconds.append(at - asked)
-                granted += b"not_found" not in answer
+            answers.append([[at - asked, b"not_found" in answer] for at, answer in client.received])
         self.forget([])
-        return {"seconds": seconds, "granted": granted}
+        return answers
 
     def judge(self, leaves: str, field: str, samples: list[list[Any]]) -> dict[str, Any]:
         """Look at what came to clients from whom something was taken, given their names, the moment of the commit and

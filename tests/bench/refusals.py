@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from random import Random
 from statistics import quantiles
@@ -12,7 +12,7 @@ from . import rights
 from .arena import Invalid, arena
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .arena import Arena
     from .workloads import Figures, Sizes
@@ -22,42 +22,62 @@ VIEWER = 3  # who may see the first card by a direct grant, until that is taken
 TAKEN = "not to be seen any more"  # the path by which it is
 SOON = 0.02  # seconds within which it is asked again after an answer, at random
 SURE = 1.96  # standard errors to either side, within which it is in 95 of 100 cases
-# How it is refused: as it is, and at once, which shows that there would be something to see.
-CASES = {"on the beat": {}, "at once": {"BENCH_REFUSAL_BEAT": "0.000001"}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How it is asked and refused: whether together with something that is shown, the answer to which is timed then;
+    and the settings of the server."""
+
+    is_beside: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+CASES = {
+    "on the beat": Case(),
+    "beside what is shown": Case(is_beside=True),
+    # As it is not: this shows that there would be something to see.
+    "at once": Case(settings={"BENCH_REFUSAL_BEAT": "0.000001"}),
+}
 
 
 def refusals(outer: Arena, sizes: Sizes) -> Figures:
     """One client asks for a card that is hidden from it, and for one that never existed, in a random order."""
     random = Random(sizes.seed)
     figures: Figures = {}
-    for case, settings in CASES.items():
-        environment = {**outer.ground.environment, "BENCH_SWEEP_PERIOD": "100000", **settings}
+    for name, case in CASES.items():
+        environment = {**outer.ground.environment, "BENCH_SWEEP_PERIOD": "100000", **case.settings}
         with arena(outer.contestant, replace(outer.ground, environment=environment)) as opened:
             opened.writer.do("restore", hidden=[VIEWER])
             opened.writer.do("take", path=TAKEN, viewers=[VIEWER], rate=1, saves=False)
-            figures[case] = ask(opened, sizes.refusals, random)
+            figures[name] = ask(opened, sizes.refusals, random, case.is_beside)
             opened.writer.do("restore", hidden=[VIEWER])
     return figures
 
 
-def ask(opened: Arena, times: int, random: Random) -> dict[str, float]:
+def ask(opened: Arena, times: int, random: Random, is_beside: bool) -> dict[str, float]:
     """Each so many times."""
     hashids = {"hidden": opened.ground.hashids[0], "never": opened.writer.do("never")}
-    opened.open([VIEWER], [0], subscribe=False)
+    shown = opened.ground.common[0]
+    opened.open([VIEWER], [shown], subscribe=False)
     order = [name for name in hashids for _ in range(times)]
     random.shuffle(order)
-    asked = [[opened.subscription(hashids[name]), random.uniform(0, SOON)] for name in ["never", *order]]
-    reply = opened.clients.do("ask_in_turn", patience=PATIENCE, viewer=rights.username(VIEWER), requests=asked)
-    if len(reply["seconds"]) < len(asked) or reply["granted"]:
-        raise Invalid(f"{reply['granted']} were not refused, and {len(asked) - len(reply['seconds'])} not answered")
-    took = list(zip(order, reply["seconds"][1:], strict=True))  # what is made for the first request is made
-    hidden, never = ([seconds for name, seconds in took if name == wanted] for wanted in hashids)
-    later = probability_later(hidden, never)
+    order.insert(0, "never")  # what is made for the first request is made then
+    beside = [opened.subscription(opened.ground.hashids[shown])] if is_beside else []
+    asked = [[opened.subscription(hashids[name]), *beside, random.uniform(0, SOON)] for name in order]
+    answers = opened.clients.do("ask_in_turn", patience=PATIENCE, viewer=rights.username(VIEWER), requests=asked)
+    took: dict[str, list[float]] = {"hidden": [], "never": []}
+    for name, answered in list(zip(order, answers, strict=True))[1:]:
+        refused = {is_refusal: seconds for seconds, is_refusal in answered}
+        if refused.keys() != {True, not is_beside}:
+            raise Invalid(f"what is {name} was not refused, or not in time: {answered}")
+        took[name].append(refused[not is_beside])
+    later = probability_later(took["hidden"], took["never"])
     return {
-        **spread("hidden", hidden),
-        **spread("never", never),
+        **spread("hidden", took["hidden"]),
+        **spread("never", took["never"]),
         "hidden_later": later,
-        "give_or_take": SURE * standard_error(later, len(hidden), len(never)),
+        "give_or_take": SURE * standard_error(later, times, times),
         "told_apart": max(later, 1 - later),
     }
 
