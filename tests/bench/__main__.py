@@ -67,7 +67,9 @@ def take(turn: Turn, place: Ground) -> Round:
 def main(arguments: list[str]) -> int:
     """Run what was asked for and print it. Gives 0 if of everything at least one round counts, else 1."""
     options = read(arguments)
-    sizes = replace(Sizes(), fan_out=tuple(sorted(options.sockets))) if options.sockets else Sizes()
+    sizes = Sizes()
+    if options.sockets:
+        sizes = replace(sizes, fan_out=tuple(sorted(options.sockets)), sizing=tuple(sorted(options.sockets)))
     plan = Plan(
         options.workloads or list(WORKLOADS),
         options.rounds,
@@ -90,7 +92,7 @@ def read(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="workload", help=f"of {', '.join(WORKLOADS)}; default: all")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out; default: 10 100 1000 5000")
+    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out and the sizing")
     parser.add_argument("--databases", nargs="+", choices=DATABASES)
     parser.add_argument("--contestants", nargs="+", choices=list(CONTESTANTS))
     parser.add_argument(

@@ -17,8 +17,9 @@ DATABASES = ("sqlite", "postgresql")
 ON_ALL = {"fan-out"}
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
-# What is asked of livegate alone, which is the only one that takes notice.
-ITS_OWN = {"revocation": "livegate-3"}
+# What is asked of livegate alone: revocations, of which it is the only one that takes notice, and what it needs.
+ITS_OWN = {"revocation": "livegate-3", "sizing": "livegate-3"}
+ONCE = {"sizing"}  # it takes minutes, and hardly varies
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
 USUAL = 1_000  # sockets; with more there is one round, on the first database
@@ -67,6 +68,8 @@ class Plan:
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
         """Those that read no database have one turn for all databases."""
         if ITS_OWN.get(workload, contestant.name) != contestant.name:
+            return False
+        if workload in ONCE and number > 1:
             return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:

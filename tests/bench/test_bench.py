@@ -31,6 +31,8 @@ TINY = Sizes(
     storm=5,
     idle=3,
     idle_seconds=0.01,
+    sizing=(3, 5),
+    sizing_seconds=0.01,
     sweep_period=0.5,
 )
 CROWD = 80  # so many that there are enough who see nothing guarded, for every path others
@@ -219,6 +221,12 @@ def test_everyone_has_their_turn_in_every_round():
     assert [turn.contestant.name for turn in turns if 5_000 in turn.sizes.fan_out and turn.workload == "fan-out"] == [
         name for name, contestant in CONTESTANTS.items() if not contestant.asks
     ]
+
+
+def test_what_hardly_varies_has_one_round():
+    turns = list(Plan(["sizing"], 3, Sizes()).turns())
+
+    assert [(turn.number, turn.contestant.name) for turn in turns] == [(1, "livegate-3")]
 
 
 def test_what_is_asked_for_is_what_is_done():
