@@ -112,8 +112,8 @@ def redis_problems(configured: dict[str, Any]) -> Iterator[CheckMessage]:
             )
         elif is_core and timeout <= layer.brpop_timeout:
             yield Warning(
-                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and fails after {timeout} "
-                "(socket_timeout) when nothing comes; everything is evaluated again then.",
+                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and its connection is given up after "
+                f"{timeout} s without a word (socket_timeout): whenever nothing happens.",
                 hint='Set "socket_timeout": 10 for each of the hosts.',
                 id="livegate.W009",
             )
