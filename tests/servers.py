@@ -123,10 +123,10 @@ def sentinel(name: str) -> Iterator[tuple[int, subprocess.Popen]]:
     port = free_port()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-sentinel-"))
-        url, master = stack.enter_context(redis_process())
+        keeping = ["--dir", folder, "--repl-diskless-sync-delay", "0"]  # a replica writes down what it is sent first
+        url, master = stack.enter_context(redis_process(*keeping))
         of_master = str(port_of(url))
-        quick = ["--repl-diskless-sync-delay", "0"]
-        replica, _ = stack.enter_context(redis_process("--replicaof", f"127.0.0.1 {of_master}", *quick))
+        replica, _ = stack.enter_context(redis_process(*keeping, "--replicaof", f"127.0.0.1 {of_master}"))
         wait_until(lambda: told(port_of(replica), "INFO").get("master_link_status") == "up", "the replica")
         file = Path(folder) / "sentinel.conf"
         file.write_text(
