@@ -11,7 +11,9 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import router
 from django.utils.module_loading import import_string
 from guardian.backends import ObjectPermissionBackend
 from rest_framework import serializers
@@ -23,10 +25,11 @@ from ..serializers.settings import DEFAULTS, setting
 from .changes import tracker_names
 from .consumers import NotificationConsumer
 from .models import PushModelMixin
+from .primary import from_primary
 from .publications import all_publications, find, is_serializer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .publications import Publication
 
@@ -41,7 +44,8 @@ PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
     """The channel layer, the authentication backends and the ``LIVEGATE`` dict."""
-    return [*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings(), *bad_numbers()]
+    problems = (*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings())
+    return [*problems, *bad_numbers(), *bad_switches()]
 
 
 @register(Tags.models)
@@ -65,7 +69,9 @@ def check_publications(**_: Any) -> list[CheckMessage]:
             *unwatched_problems(publication),
             *guard_problems(publication),
         ]
-    return problems
+    users: Any = get_user_model()
+    querysets = [*(publication.queryset for publication in publications), users._default_manager.all()]
+    return [*problems, *replica_problems(querysets)]
 
 
 def channel_layer_problems() -> Iterator[CheckMessage]:
@@ -215,7 +221,7 @@ def unknown_settings() -> Iterator[CheckMessage]:
 
 def bad_numbers() -> Iterator[CheckMessage]:
     for name, default in DEFAULTS.items():
-        if isinstance(default, int | float):
+        if isinstance(default, int | float) and not isinstance(default, bool):
             value = setting(name)
             kind = int if isinstance(default, int) else int | float
             number = isinstance(value, kind) and not isinstance(value, bool)
@@ -227,6 +233,16 @@ def bad_numbers() -> Iterator[CheckMessage]:
         yield bad_number("HASHID_MIN_LENGTH", f"must not be above {MAX_LENGTH}: no longer hashid is read")
     if isinstance(setting("CANARY_SHARE"), int | float) and setting("CANARY_SHARE") > 1:
         yield bad_number("CANARY_SHARE", "must not be above 1: all decisions")
+
+
+def bad_switches() -> Iterator[CheckMessage]:
+    for name, default in DEFAULTS.items():
+        if isinstance(default, bool) and not isinstance(setting(name), bool):
+            yield Error(
+                f'LIVEGATE["{name}"] is {setting(name)!r}, and must be True or False.',
+                hint=f"The default is {default}.",
+                id="livegate.E010",
+            )
 
 
 def bad_number(name: str, rule: str) -> CheckMessage:
@@ -278,6 +294,24 @@ def unwatched_problems(publication: Publication) -> Iterator[CheckMessage]:
                 obj=model,
                 id="livegate.W006",
             )
+
+
+@from_primary()
+def replica_problems(querysets: Iterable[Any]) -> list[CheckMessage]:
+    """A queryset that names its database is read there, also where what is written comes to that one later."""
+    if not setting("READ_PRIMARY"):
+        return []
+    read = [(one.model, one.db, router.db_for_write(one.model)) for one in querysets]
+    return [
+        Warning(
+            f"{model._meta.label} is read from the database {named}, and written to {primary}.",
+            hint="If that is a replica, leave using() away: who lost a right there keeps it as long as it lags.",
+            obj=model,
+            id="livegate.W008",
+        )
+        for model, named, primary in read
+        if named != primary
+    ]
 
 
 def guard_problems(publication: Publication) -> Iterator[CheckMessage]:

@@ -13,10 +13,12 @@ from channels.security.websocket import OriginValidator
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from config import asgi
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.urls import path
 from lab.models import ForeignProxy, Page, Tracked, Unpublished
+from lab.replicas import REPLICA, ReplicaRouter
 from model_utils import FieldTracker
 from rest_framework import serializers
 
@@ -27,6 +29,8 @@ from livegate.gateway.publications import publish
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.permissions import anyone, same_tenant
 from livegate.serializers import HashidField, PerUserSerializerMixin
+
+User = get_user_model()
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +151,8 @@ def test_no_backend_for_object_permissions(settings):
         ({"HASHID_SALT": "s", "CANARY_SHARE": -0.1}, "livegate.E010"),
         ({"HASHID_SALT": "s", "CANARY_SHARE": "0.1"}, "livegate.E010"),
         ({"HASHID_SALT": "s", "CANARY_SHARE": None}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "READ_PRIMARY": 1}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "READ_PRIMARY": "False"}, "livegate.E010"),
     ],
 )
 def test_the_livegate_dict(settings, changed, found):
@@ -266,6 +272,32 @@ def test_a_permission_that_looks_at_a_column_of_which_a_change_does_not_count(mo
     publish(model, lambda viewer, instance: Plain, watch=watch, to=same_tenant(path, "username"))
 
     assert ids(check_publications()) == found
+
+
+# Replicas
+
+
+@pytest.mark.parametrize("routers", [[], [ReplicaRouter()]])
+def test_a_router_that_has_a_replica_read_is_no_problem_and_a_queryset_that_names_one_is(settings, routers):
+    settings.DATABASE_ROUTERS = routers
+    publish(Unpublished, Plain, queryset=Unpublished.objects.order_by("pk"))
+    assert check_publications() == []
+
+    publish(Page, Plain, queryset=Page.objects.using("default"))
+    publish(Tracked, Plain, queryset=Tracked.objects.using(REPLICA))
+
+    [problem] = check_publications()
+    assert (problem.id, problem.obj) == ("livegate.W008", Tracked)
+    assert problem.msg == "lab.Tracked is read from the database replica, and written to default."
+    settings.LIVEGATE = {**settings.LIVEGATE, "READ_PRIMARY": False}
+    assert check_publications() == []
+
+
+def test_users_whose_manager_names_a_replica(monkeypatch):
+    monkeypatch.setattr(User._default_manager, "_db", REPLICA)
+
+    [problem] = check_publications()
+    assert (problem.id, problem.obj) == ("livegate.W008", User)
 
 
 # Cross-site WebSocket hijacking

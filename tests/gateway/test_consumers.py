@@ -13,6 +13,7 @@ from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 
 from livegate.gateway import consumers, hub
+from livegate.gateway.metrics import counts
 from livegate.gateway.notifications import anotify
 
 
@@ -198,7 +199,7 @@ async def test_what_is_given_up_before_it_is_answered_leaves_nothing_behind(demo
     assert (await client.ask({"action": "ping"}))["type"] == "PONG"  # and no too_many_subscriptions before it
     the_hub = hub._hubs[asyncio.get_running_loop()]
     [socket] = the_hub.sockets
-    assert (socket.unanswered, socket.subscriptions, socket.dirty, the_hub._watching) == (0, {}, {}, {})
+    assert (socket.unanswered, socket.subscriptions, socket.dirty, the_hub._registry.watching) == (0, {}, {}, {})
 
 
 async def test_the_same_subscription_twice_brings_one_frame_for_one_change(demo, connect):
@@ -337,6 +338,41 @@ async def test_a_frame_is_json_text(demo, connect):
 
     assert message["type"] == "websocket.send"
     assert json.loads(message["text"])["payload"]["title"] == "Platform engineer"
+
+
+# Limits
+
+
+async def test_a_client_that_sends_too_much_is_closed_and_no_other(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MESSAGE_BURST": 3, "MESSAGE_RATE": 0.001}
+    talkative, other = await connect(demo.amira), await connect(demo.amira)
+    before = counts()["sockets_too_many"]
+
+    for _ in range(3):
+        assert (await talkative.ask({"action": "ping"}))["type"] == "PONG"
+    await talkative.send_raw(text="{")
+
+    assert await talkative.take() == {"type": "websocket.close", "code": 4429}
+    assert (await other.ask({"action": "ping"}))["type"] == "PONG"
+    assert counts()["sockets_too_many"] == before + 1
+
+
+async def test_a_user_has_so_many_sockets_and_no_more_until_one_is_closed(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SOCKETS_PER_USER": 2}
+    first, second = await connect(demo.amira), await connect(demo.amira)
+
+    assert await (await connect(demo.amira)).take() == {"type": "websocket.close", "code": 4429}
+    assert (await (await connect(demo.ben)).ask({"action": "ping"}))["type"] == "PONG"
+    assert (await second.ask({"action": "ping"}))["type"] == "PONG"
+    await first.close()
+    assert (await (await connect(demo.amira)).ask({"action": "ping"}))["type"] == "PONG"
+
+
+async def test_those_who_are_anonymous_are_not_one_user(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SOCKETS_PER_USER": 2}
+
+    for _ in range(4):
+        assert (await (await connect()).ask({"action": "ping"}))["type"] == "PONG"
 
 
 @pytest.mark.parametrize(("code", "closed"), [(1011, 4011), (4401, 4401), (None, None)])
