@@ -144,10 +144,10 @@ def test_flush_returns_when_everything_is_sent_and_what_follows_is_sent_too(monk
     class Layer:
         async def group_send(self, group, message):
             await asyncio.sleep(0.01)
-            sent.extend(unpack(message))
+            sent.extend(unpack(message).notices)
 
     sent = []
-    monkeypatch.setattr("livegate.gateway.courier.get_channel_layer", Layer)
+    monkeypatch.setattr("livegate.gateway.streams.get_channel_layer", Layer)
     pages = [Page.objects.create(), Page.objects.create()]
     flush()
     sent.clear()
