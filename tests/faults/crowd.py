@@ -1,0 +1,163 @@
+"""The crowd: all clients of a test, what they hold compared with the truth, and what is written meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .clients import Client, Key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .site import Gateway, Site
+
+PEOPLE = ["amira", "ben", "cleo", "dev", ""]
+# Seconds in which something is told where there is no fault.
+PROMPT = 5
+# Seconds that a save may take. It takes milliseconds; what waits for the broker waits for as long as that is away.
+SAVE_LIMIT = 1
+# What a version begins with, or is added to; see the writer.
+SALARIES = 1_000_000
+
+
+@dataclass
+class Written:
+    """What became of the changes that were made: how many there were, what errors, and how long the slowest took."""
+
+    commits: int = 0
+    errors: list[str] = field(default_factory=list)
+    database_errors: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+
+    @property
+    def troubles(self) -> list[str]:
+        slow = [f"a save took {self.slowest:.2f} s"] if self.slowest > SAVE_LIMIT else []
+        none = [] if self.commits else ["nothing was written"]
+        return [*self.errors, *self.database_errors, *slow, *none]
+
+
+class Crowd:
+    """``prepared`` is what the writer said when it made the cards. The truth is what ``witness`` answers to a GET."""
+
+    def __init__(self, site: Site, witness: Gateway, prepared: Any) -> None:
+        self.site = site
+        self.witness = witness
+        self.tokens: dict[str, str] = {**prepared["tokens"], "": ""}
+        self.cards = [Key("board.Card", hashid) for hashid in prepared["cards"]]
+        self.patched = self.cards[-1]
+        self.board = Key("board.Board", prepared["board"])
+        self.clients: list[Client] = []
+
+    def connect(self, name: str, address: str, *keys: Key, **options: Any) -> Client:
+        """Somebody who watches these objects, all cards unless told otherwise."""
+        offered = (
+            {} if "additional_headers" in options else {"subprotocols": ["livegate", f"token.{self.tokens[name]}"]}
+        )
+        client = Client(name, address, keys or self.cards, **offered, **options)
+        self.clients.append(client)
+        return client
+
+    async def gather(self, *addresses: str) -> None:
+        """Each of the people at each of these addresses."""
+        for address in addresses:
+            for name in PEOPLE:
+                self.connect(name, address)
+        await self.come_to_know(PROMPT)
+
+    # The truth
+
+    async def settle(self, *, within: float) -> None:
+        """Within so many seconds everybody holds the truth; from then on they are told promptly; and nobody was ever
+        shown what had not been theirs to see since it was written."""
+        await self.come_to_know(within)
+        await self.site.writer.do("rewrite")
+        await self.come_to_know(PROMPT)
+        log = await self.site.writer.do("end")
+        assert list(self.forbidden(log["allowed"])) == []
+
+    async def come_to_know(self, within: float) -> None:
+        """Everybody's views are those that a GET shows them, and nothing that they asked is unanswered."""
+        truth = await self.truth()
+        for client in self.clients:
+            await client.ask(client.refused)
+        await until(lambda: not self.errors(truth), within, lambda: f"{within} s later: {self.errors(truth)}")
+
+    async def truth(self) -> dict[tuple[str, Key], Any]:
+        wanted = {(client.name, key) for client in self.clients for key in client.views}
+        gets = (asyncio.to_thread(self.site.get, self.witness, self.tokens[name], key) for name, key in wanted)
+        return dict(zip(wanted, await asyncio.gather(*gets), strict=True))
+
+    def errors(self, truth: dict[tuple[str, Key], Any]) -> list[str]:
+        """Where somebody's view is another than the truth, or they wait for an answer."""
+        found = []
+        for client in self.clients:
+            if client.task.done():
+                client.task.result()
+            for key, view in client.views.items():
+                if view != truth[client.name, key] or key in client.unanswered:
+                    waits = ", and waits for an answer" if key in client.unanswered else ""
+                    found.append(f"{client.name or 'anonymous'} holds {view}, not {truth[client.name, key]}{waits}")
+        return found
+
+    def forbidden(self, allowed: dict[str, dict[str, list[str]]]) -> Any:
+        """Who was shown a version of a field that they never had a right to see while it was current."""
+        for client in self.clients:
+            for frame in client.updates:
+                payload, meta = frame["payload"], frame["meta"]
+                if Key(meta["model"], meta["id"]) in self.cards[:-1]:
+                    versions = {"title": payload["title"][1:], "notes": payload.get("notes", "")[1:]}
+                    versions["salary"] = str(payload.get("salary", SALARIES) - SALARIES)
+                    for name in versions.keys() & payload.keys():
+                        if client.name not in allowed[name].get(versions[name], []):
+                            yield client.name, name, versions[name]
+
+    # What is written meanwhile
+
+    @asynccontextmanager
+    async def writing(self, *patched: Gateway) -> AsyncIterator[Written]:
+        """The writer changes things at random, and somebody changes a card through these gateways."""
+        written = Written()
+        is_enough = asyncio.Event()
+        await self.site.writer.do("begin")
+        patching = asyncio.create_task(self._patch(patched, written, is_enough))
+        try:
+            yield written
+        finally:
+            is_enough.set()
+            await patching
+            log = await self.site.writer.do("end")
+            written.commits += log["commits"]
+            written.errors += log["errors"]
+            written.database_errors += log["database_errors"]
+            written.slowest = max(written.slowest, log["slowest"])
+
+    async def _patch(self, gateways: tuple[Gateway, ...], written: Written, is_enough: asyncio.Event) -> None:
+        for number in count():
+            for gateway in gateways:
+                begun = time.monotonic()
+                change = {"title": f"Patched {number} times"}
+                try:
+                    await asyncio.to_thread(self.site.patch, gateway, self.tokens["amira"], self.patched, change)
+                except OSError as error:
+                    written.errors.append(repr(error))
+                written.slowest = max(written.slowest, time.monotonic() - begun)
+            try:
+                async with asyncio.timeout(0.05):
+                    await is_enough.wait()
+                return
+            except TimeoutError:
+                continue
+
+
+async def until(true: Callable[[], Any], within: float, what: Callable[[], str]) -> None:
+    """Look again and again, and fail after so many seconds."""
+    deadline = time.monotonic() + within
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(what())
+        await asyncio.sleep(0.02)
