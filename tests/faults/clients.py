@@ -33,7 +33,7 @@ class Client:
     showed them something. Of what is ``refused`` they are not told.
     """
 
-    def __init__(self, name: str, address: str, keys: Iterable[Key], **options: Any) -> None:
+    def __init__(self, name: str, address: str, keys: Iterable[Key], query: str = "", **options: Any) -> None:
         self.name = name
         self.views: dict[Key, Any] = dict.fromkeys(keys)
         self.updates: list[Any] = []
@@ -45,12 +45,12 @@ class Client:
         self.may_connect.set()
         self._etags: dict[Key, str] = {}
         self._connection = connect(
-            f"ws://{address}/ws/notifications/", origin=f"http://{address}", **{**OPTIONS, **options}
+            f"ws://{address}/ws/notifications/{query}", origin=f"http://{address}", **{**OPTIONS, **options}
         )
         self.task = asyncio.create_task(self._stay_connected())
 
     async def _stay_connected(self) -> None:
-        while NOT_WELCOME not in self.closed_with:
+        while self.is_welcome:
             await self.may_connect.wait()
             with contextlib.suppress(OSError, WebSocketException):  # there is nobody, or not any more
                 await self._connect()
@@ -65,6 +65,10 @@ class Client:
                     self._hear(json.loads(text))
             finally:
                 self.closed_with.append(self._socket.close_code)
+
+    @property
+    def is_welcome(self) -> bool:
+        return NOT_WELCOME not in self.closed_with
 
     async def ask(self, keys: Iterable[Key]) -> None:
         """Subscribe, telling what it holds."""

@@ -24,6 +24,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 async def crowd(site: Site) -> AsyncIterator[Crowd]:
     """Nobody yet. The cards are as at the beginning."""
+    site.repair()
     before = len(site.outputs())
     crowd = Crowd(site, site.workers, await site.writer.do("prepare"))
     try:

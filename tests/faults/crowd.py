@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 PEOPLE = ["amira", "ben", "cleo", "dev", ""]
 # Seconds in which something is told where there is no fault.
 PROMPT = 5
+# Seconds after the end of a fault within which everybody holds the truth.
+RECOVERY = 15
+# Seconds that what is no fault may take.
+PATIENCE = 30
 # Seconds that a save may take. It takes milliseconds; what waits for the broker waits for as long as that is away.
 SAVE_LIMIT = 1
 # What a version begins with, or is added to; see the writer.
@@ -69,6 +73,23 @@ class Crowd:
                 self.connect(name, address)
         await self.come_to_know(PROMPT)
 
+    async def gather_on_both(self, address: str) -> None:
+        """Each of the people on each of the two processes at an address."""
+        for name in PEOPLE:
+            reached: dict[str, Client] = {}
+            async with asyncio.timeout(PATIENCE):
+                while len(reached) < 2:
+                    client = self.connect(name, address)
+                    await until(lambda client=client: client.processes, PATIENCE, lambda: "nobody answers")
+                    if reached.setdefault(client.processes[0], client) is not client:
+                        self.clients.remove(client)
+                        await client.end()
+        await self.come_to_know(PROMPT)
+
+    def views(self, key: Key) -> list[tuple[str, Any]]:
+        """What each client holds of an object, in the order in which they came."""
+        return [(client.name, client.views[key]) for client in self.clients]
+
     # The truth
 
     async def settle(self, *, within: float) -> None:
@@ -81,11 +102,13 @@ class Crowd:
         assert list(self.forbidden(log["allowed"])) == []
 
     async def come_to_know(self, within: float) -> None:
-        """Everybody's views are those that a GET shows them, and nothing that they asked is unanswered."""
+        """Within so many seconds the views of everybody who is not away are those that a GET shows them, and nothing
+        that they asked is unanswered."""
         truth = await self.truth()
         for client in self.clients:
-            await client.ask(client.refused)
-        await until(lambda: not self.errors(truth), within, lambda: f"{within} s later: {self.errors(truth)}")
+            if client.is_welcome and client.may_connect.is_set():
+                await client.ask(client.refused)
+        await until(lambda: not self.errors(truth), within, lambda: self.describe(self.errors(truth), within))
 
     async def truth(self) -> dict[tuple[str, Key], Any]:
         wanted = {(client.name, key) for client in self.clients for key in client.views}
@@ -96,6 +119,8 @@ class Crowd:
         """Where somebody's view is another than the truth, or they wait for an answer."""
         found = []
         for client in self.clients:
+            if not client.is_welcome or not client.may_connect.is_set():
+                continue
             if client.task.done():
                 client.task.result()
             for key, view in client.views.items():
@@ -103,6 +128,14 @@ class Crowd:
                     waits = ", and waits for an answer" if key in client.unanswered else ""
                     found.append(f"{client.name or 'anonymous'} holds {view}, not {truth[client.name, key]}{waits}")
         return found
+
+    def describe(self, errors: list[str], within: float) -> str:
+        return "\n".join([f"{within} s later {len(errors)} views are not the truth, for example", *errors[:3]])
+
+    @property
+    def thrown_out(self) -> list[tuple[str, int]]:
+        """Whose connection was ended, and by which code."""
+        return [(client.name, code) for client in self.clients for code in client.closed_with]
 
     def forbidden(self, allowed: dict[str, dict[str, list[str]]]) -> Any:
         """Who was shown a version of a field that they never had a right to see while it was current."""

@@ -30,6 +30,12 @@ PATHS = {"board.Card": "cards", "board.Board": "boards"}
 # Seconds that the channel layer may take, and that a client may take nothing.
 SEND_TIMEOUT = 1
 SLOW_CLIENT_TIMEOUT = 1
+# Of the strict gateway: seconds between sweeps, and within which one has found what no notice told; seconds between
+# pings, and for a client to answer them.
+SWEEP_PERIOD = 2
+SWEPT = 8
+PING_INTERVAL = 1
+PING_TIMEOUT = 5
 QUIET = ["--log-level", "warning", "--lifespan", "off"]
 
 
@@ -109,10 +115,13 @@ class Site:
         self._environment = {**os.environ, **own}
         subprocess.run(command("migrate", "-v0"), env=self.behind(self.redis_port), check=True)
 
-        rarely, often = {"SWEEP_PERIOD": 100_000}, {"SWEEP_PERIOD": 2, "NOTICE_INTERVAL": 0}
+        rarely, often = (
+            {"SWEEP_PERIOD": float(os.environ.get("HACK", 100000))},
+            {"SWEEP_PERIOD": SWEEP_PERIOD, "NOTICE_INTERVAL": 0},
+        )
         self.gateway = Gateway(self.behind(self.wire.port), rarely)
         self.workers = Gateway(self.behind(self.redis_port), rarely, "--workers", "2")
-        pings = ["--ws-ping-interval", "1", "--ws-ping-timeout", "5"]
+        pings = ["--ws-ping-interval", str(PING_INTERVAL), "--ws-ping-timeout", str(PING_TIMEOUT)]
         self.strict = Gateway(self.behind(self.redis_port), often, *pings)
         self.writer = Writer(self.behind(self.writers_wire.port))
         self._processes = [self.gateway, self.workers, self.strict, self.writer]
@@ -129,6 +138,15 @@ class Site:
     def forget_data(self) -> None:
         """Redis knows nothing any more when it starts again."""
         shutil.rmtree(Path(self._folder) / "appendonlydir")
+
+    def repair(self) -> None:
+        """Whatever a test has broken and not mended."""
+        self.redis.resume()
+        for server in (self.redis, self.postgresql, self.gateway):
+            if server.process.poll() is not None:
+                server.start()
+        for wire in (self.wire, self.writers_wire, self.clients_wire):
+            wire.mend()
 
     async def command(self, name: str, port: int) -> subprocess.Popen:
         """A management command that does one thing of the writer's and ends, with Redis at this port."""

@@ -21,10 +21,10 @@ RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 seconds
 
 @dataclass(eq=False)
 class Line:
-    """One connection: ``near`` to the one who connected, ``far`` to the port behind."""
+    """One connection, with its ``far`` end, and the task in which it is passed on. It is reset where that ends."""
 
-    near: asyncio.StreamWriter
     far: asyncio.StreamWriter
+    task: asyncio.Task[Any]
     is_silent: bool = False
 
 
@@ -58,7 +58,7 @@ class Wire:
 
     def reset(self) -> int:
         """End all connections by a RST, as a host does that does not know them."""
-        return self._call(self._reset)
+        return self._call(lambda: self._reset(lambda line: True))
 
     def hush(self) -> int:
         """What is connected now stays so and hears nothing any more, as when a firewall has forgotten a connection, or
@@ -71,7 +71,10 @@ class Wire:
         return self.reset()
 
     def mend(self) -> None:
+        """As if it had never been broken: what was silent is reset."""
         self._is_cut = False
+        self._call(lambda: self._reset(lambda line: line.is_silent))
+        self.let_go()
 
     def hold(self) -> int:
         """Take nothing more from anybody, until ``let_go``, which passes on what there is."""
@@ -93,11 +96,11 @@ class Wire:
 
         return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
 
-    def _reset(self) -> int:
-        for line in self._lines:
-            for end in (line.near, line.far):
-                abort(end)
-        return len(self._lines)
+    def _reset(self, concerns: Callable[[Line], bool]) -> int:
+        lines = [line for line in self._lines if concerns(line)]
+        for line in lines:
+            line.task.cancel()
+        return len(lines)
 
     def _hush(self) -> int:
         for line in self._lines:
@@ -105,33 +108,40 @@ class Wire:
         return len(self._lines)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task())
+        task = asyncio.current_task()
+        self._tasks.add(task)
         try:
-            if self._is_cut:
-                return
-            far_reader, far_writer = await connect(self._behind)
-            line = Line(writer, far_writer)
-            self._lines.add(line)
-            try:
-                await asyncio.gather(self._pass(line, reader, far_writer), self._pass(line, far_reader, writer))
-            finally:
-                self._lines.discard(line)
-                abort(far_writer)
-        except OSError:  # nobody listens there
+            if not self._is_cut:
+                await self._connect_on(task, reader, writer)
+        except (OSError, asyncio.CancelledError):  # nobody listens there; it is reset
             pass
         finally:
+            self._tasks.discard(task)
             abort(writer)
-            self._tasks.discard(asyncio.current_task())
+
+    async def _connect_on(self, task: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await connect(self._behind)
+        line = Line(far_writer, task)
+        self._lines.add(line)
+        try:
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._pass(line, reader, far_writer))
+                ways.create_task(self._pass(line, far_reader, writer))
+        finally:
+            self._lines.discard(line)
+            abort(far_writer)
 
     async def _pass(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(RECEIVE_BUFFER):
                 await self._flows.wait()
-                if not line.is_silent:
-                    writer.write(data)
-                    await writer.drain()
-        if not line.is_silent:
-            writer.close()
+                if line.is_silent:
+                    break
+                writer.write(data)
+                await writer.drain()
+        if line.is_silent:
+            await asyncio.Event().wait()
+        writer.close()
 
     async def _end(self) -> None:
         self._server.close()

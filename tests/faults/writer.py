@@ -130,10 +130,10 @@ class Writer:
         card.notes = "saved once"
         card.save()
 
-    def write_much(self, kilobytes: int) -> None:
-        """Save notes of this size."""
+    def write_notes(self, characters: int) -> None:
+        """Save notes of this length on the card that is otherwise patched."""
         card = Card.objects.get(pk=PATCHED)
-        card.notes = str(self._next_version()) + "x" * 1000 * kilobytes
+        card.notes = f"{self._next_version()} ".ljust(characters, "x")
         card.save()
 
     def name_board(self, name: str) -> None:

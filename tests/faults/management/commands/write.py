@@ -8,6 +8,7 @@ import json
 import sys
 
 from django.core.management.base import BaseCommand
+from django.db import close_old_connections
 
 from faults.writer import Writer
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         self.answer("ready")
         for line in sys.stdin:
             name, given = json.loads(line)
+            close_old_connections()  # the database may have been restarted since
             self.answer(getattr(writer, name)(**given))
 
     def answer(self, reply):

@@ -1,0 +1,26 @@
+"""PostgreSQL is restarted under its writers and its readers."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from .crowd import RECOVERY
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+async def test_restarted_while_changes_are_made(site, crowd, way):
+    await crowd.gather(site.gateway.address, site.workers.address)
+
+    async with crowd.writing() as written:
+        await site.writer.do("go_on", seconds=0.3)
+        site.postgresql.kill(way)
+        await site.writer.do("go_on", seconds=0.5)
+        site.postgresql.start()
+        await site.writer.do("go_on", seconds=0.3)
+
+    await crowd.settle(within=RECOVERY)
+    assert written.errors == []
+    assert written.database_errors != []
+    assert crowd.thrown_out == []
