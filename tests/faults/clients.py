@@ -70,6 +70,11 @@ class Client:
     def is_welcome(self) -> bool:
         return NOT_WELCOME not in self.closed_with
 
+    @property
+    def is_informed(self) -> bool:
+        """Whether they hold everything that they are told of."""
+        return all(view is not None or key in self.refused for key, view in self.views.items())
+
     async def ask(self, keys: Iterable[Key]) -> None:
         """Subscribe, telling what it holds."""
         for key in list(keys):

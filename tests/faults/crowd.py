@@ -71,7 +71,7 @@ class Crowd:
         for address in addresses:
             for name in PEOPLE:
                 self.connect(name, address)
-        await self.come_to_know(PROMPT)
+        await self.be_answered()
 
     async def gather_on_both(self, address: str) -> None:
         """Each of the people on each of the two processes at an address."""
@@ -84,7 +84,14 @@ class Crowd:
                     if reached.setdefault(client.processes[0], client) is not client:
                         self.clients.remove(client)
                         await client.end()
-        await self.come_to_know(PROMPT)
+        await self.be_answered()
+
+    async def be_answered(self) -> None:
+        """Everybody is subscribed to what they may see, and holds something or is refused."""
+        await until(self.is_answered, PATIENCE, lambda: "Somebody waits for an answer.")
+
+    def is_answered(self) -> bool:
+        return all(not client.unanswered and client.is_informed for client in self.clients)
 
     def views(self, key: Key) -> list[tuple[str, Any]]:
         """What each client holds of an object, in the order in which they came."""

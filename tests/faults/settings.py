@@ -9,4 +9,5 @@ from config.settings import INSTALLED_APPS, LIVEGATE
 INSTALLED_APPS = [*INSTALLED_APPS, "faults"]
 DEBUG = False
 ROOT_URLCONF = "faults.urls"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 LIVEGATE = {**LIVEGATE, **json.loads(os.environ.get("LIVEGATE", "{}"))}

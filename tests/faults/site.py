@@ -22,7 +22,7 @@ import servers
 from .wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .clients import Key
 
@@ -32,10 +32,10 @@ SEND_TIMEOUT = 1
 SLOW_CLIENT_TIMEOUT = 1
 # Of the strict gateway: seconds between sweeps, and within which one has found what no notice told; seconds between
 # pings, and for a client to answer them.
-SWEEP_PERIOD = 2
+SWEEP_PERIOD = 0.5
 SWEPT = 8
 PING_INTERVAL = 1
-PING_TIMEOUT = 5
+PING_TIMEOUT = 2
 QUIET = ["--log-level", "warning", "--lifespan", "off"]
 
 
@@ -69,7 +69,7 @@ class Writer:
         self._process = subprocess.Popen(command("write"), env=self._environment, **pipes)
         assert self._hear() == "ready"
 
-    async def do(self, name: str, **arguments: Any) -> Any:
+    async def do(self, name: str, /, **arguments: Any) -> Any:
         return await asyncio.to_thread(self._do, name, arguments)
 
     def _do(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -100,7 +100,7 @@ class Site:
     clients, and whose clock can be set.
 
     No other sweeps while the tests run: what repairs itself there does so by something faster. ``gateway`` has Redis at
-    the end of ``wire``, and the writer at the end of ``writers_wire``; ``clients_wire`` leads to ``strict``.
+    the end of ``wire``, and the writer at the end of ``writers_wire``; ``to_gateway`` and ``to_strict`` lead clients.
     """
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
@@ -113,23 +113,28 @@ class Site:
         path = os.pathsep.join(str(servers.ROOT / folder) for folder in ("tests", "example_site"))
         own = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "faults.settings", "PYTHONPATH": path}
         self._environment = {**os.environ, **own}
-        subprocess.run(command("migrate", "-v0"), env=self.behind(self.redis_port), check=True)
-
-        rarely, often = (
-            {"SWEEP_PERIOD": float(os.environ.get("HACK", 100000))},
-            {"SWEEP_PERIOD": SWEEP_PERIOD, "NOTICE_INTERVAL": 0},
-        )
+        rarely, often = {"SWEEP_PERIOD": float(os.environ.get("HACK", 100_000))}, {"SWEEP_PERIOD": SWEEP_PERIOD}
+        pings = ["--ws-ping-interval", str(PING_INTERVAL), "--ws-ping-timeout", str(PING_TIMEOUT)]
         self.gateway = Gateway(self.behind(self.wire.port), rarely)
         self.workers = Gateway(self.behind(self.redis_port), rarely, "--workers", "2")
-        pings = ["--ws-ping-interval", str(PING_INTERVAL), "--ws-ping-timeout", str(PING_TIMEOUT)]
         self.strict = Gateway(self.behind(self.redis_port), often, *pings)
         self.writer = Writer(self.behind(self.writers_wire.port))
-        self._processes = [self.gateway, self.workers, self.strict, self.writer]
-        for process in self._processes:
-            stack.callback(process.stop)
-        with ThreadPoolExecutor() as together:
-            list(together.map(lambda process: process.start(), self._processes))
-        self.clients_wire = stack.enter_context(Wire(self.strict.port))
+        self._processes = [self.writer, self.gateway, self.workers, self.strict]
+        stack.callback(self._all_together, lambda process: process.stop())
+        self._all_together(self._start)
+        self.to_gateway, self.to_strict = (
+            stack.enter_context(Wire(gateway.port)) for gateway in (self.gateway, self.strict)
+        )
+        self._wires = [self.wire, self.writers_wire, self.to_gateway, self.to_strict]
+
+    def _all_together(self, do: Callable[[Any], None]) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(do, self._processes))
+
+    def _start(self, process: Any) -> None:
+        if process is self.writer:
+            subprocess.run(command("migrate", "-v0"), env=self._environment, check=True)
+        process.start()
 
     def behind(self, port: int) -> dict[str, str]:
         """The environment of a process that has Redis at this port."""
@@ -145,7 +150,7 @@ class Site:
         for server in (self.redis, self.postgresql, self.gateway):
             if server.process.poll() is not None:
                 server.start()
-        for wire in (self.wire, self.writers_wire, self.clients_wire):
+        for wire in self._wires:
             wire.mend()
 
     async def command(self, name: str, port: int) -> subprocess.Popen:

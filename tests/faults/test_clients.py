@@ -6,23 +6,23 @@ from .crowd import PROMPT, RECOVERY, until
 from .site import PING_INTERVAL, PING_TIMEOUT, SLOW_CLIENT_TIMEOUT
 
 TOO_SLOW = 4408  # the close code
-# Seconds within which what is found out after a time is found out, beyond that time.
-PUNCTUAL = 5
+# Seconds by which a gateway may be late to find out what takes a certain time to be certain of.
+GRACE = 5
 
 
 async def test_a_client_that_takes_nothing_is_closed_while_nobody_waits_for_it_and_comes_back(site, crowd):
-    await crowd.gather(site.strict.address)
-    slow = crowd.connect("amira", f"127.0.0.1:{site.clients_wire.port}")
-    await crowd.come_to_know(PROMPT)
+    await crowd.gather(site.gateway.address)
+    slow = crowd.connect("amira", f"127.0.0.1:{site.to_gateway.port}")
+    await crowd.be_answered()
 
-    site.clients_wire.hold()
+    site.to_gateway.hold()
     slow.may_connect.clear()
     for _ in range(8):
         await site.writer.do("write_notes", characters=1_000_000)
 
     await crowd.come_to_know(PROMPT)
-    await until(lambda: sockets(site) == 5, SLOW_CLIENT_TIMEOUT + PUNCTUAL, lambda: "It was not closed.")
-    site.clients_wire.let_go()
+    await until(lambda: sockets(site, site.gateway) == 5, SLOW_CLIENT_TIMEOUT + GRACE, lambda: "It was not closed.")
+    site.to_gateway.let_go()
     slow.may_connect.set()
     await crowd.settle(within=RECOVERY)
     assert crowd.thrown_out == [("amira", TOO_SLOW)]
@@ -30,15 +30,15 @@ async def test_a_client_that_takes_nothing_is_closed_while_nobody_waits_for_it_a
 
 async def test_a_client_that_vanishes_is_found_out_and_misses_nothing_when_it_is_back(site, crowd):
     await crowd.gather(site.strict.address)
-    gone = crowd.connect("amira", f"127.0.0.1:{site.clients_wire.port}")
-    await crowd.come_to_know(PROMPT)
+    gone = crowd.connect("amira", f"127.0.0.1:{site.to_strict.port}")
+    await crowd.be_answered()
 
-    met = site.clients_wire.hush()
+    met = site.to_strict.hush()
     gone.vanish()
     await site.writer.do("rewrite")
 
-    limit = PING_INTERVAL + PING_TIMEOUT + PUNCTUAL
-    await until(lambda: sockets(site) == 5, limit, lambda: "It was not found out.")
+    limit = PING_INTERVAL + PING_TIMEOUT + GRACE
+    await until(lambda: sockets(site, site.strict) == 5, limit, lambda: "It was not found out.")
     gone.may_connect.set()
     await crowd.settle(within=RECOVERY)
     assert met == 1
@@ -46,15 +46,10 @@ async def test_a_client_that_vanishes_is_found_out_and_misses_nothing_when_it_is
     assert [name for name, _ in crowd.thrown_out] == ["amira"]
 
 
-def sockets(site):
-    """How many clients the gateway believes to have."""
-    return site.state(site.strict)["sockets"]
-
-
 async def test_a_serializer_that_raises_for_one_viewer_has_nothing_to_show_to_them_and_all_to_the_others(site, crowd):
     for name in ("amira", "ben", "cleo"):
         crowd.connect(name, site.workers.address, crowd.board, *crowd.cards)
-    await crowd.come_to_know(PROMPT)
+    await crowd.be_answered()
 
     await site.writer.do("name_board", name="cleo")
 
@@ -66,3 +61,8 @@ async def test_a_serializer_that_raises_for_one_viewer_has_nothing_to_show_to_th
     await crowd.settle(within=PROMPT)
     assert [view and view["name"] for _, view in crowd.views(crowd.board)] == ["Hiring", "Hiring", "Hiring"]
     assert crowd.thrown_out == []
+
+
+def sockets(site, gateway):
+    """How many clients a gateway believes to have."""
+    return site.state(gateway)["sockets"]

@@ -15,7 +15,7 @@ async def test_who_may_stay_stays_and_is_told_and_who_may_not_by_the_new_time_is
     crowd.connect("ben", site.strict.address, additional_headers={"Cookie": f"sessionid={for_a_month}"})
     crowd.connect("cleo", site.strict.address)
     crowd.connect("dev", site.strict.address, query=f"?expires={HOUR}")
-    await crowd.come_to_know(PROMPT)
+    await crowd.be_answered()
 
     await jump(site, -DAY)
     await crowd.settle(within=PROMPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 import pytest
@@ -15,9 +16,9 @@ async def test_restarted_while_changes_are_made(site, crowd, way):
 
     async with crowd.writing() as written:
         await site.writer.do("go_on", seconds=0.3)
-        site.postgresql.kill(way)
+        await asyncio.to_thread(site.postgresql.kill, way)
         await site.writer.do("go_on", seconds=0.5)
-        site.postgresql.start()
+        await asyncio.to_thread(site.postgresql.start)
         await site.writer.do("go_on", seconds=0.3)
 
     await crowd.settle(within=RECOVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 from .crowd import PROMPT, RECOVERY
@@ -15,7 +16,7 @@ async def test_a_gateway_is_killed_and_its_clients_come_back_to_the_one_that_tak
         await site.writer.do("go_on", seconds=0.5)
         site.gateway.kill()
         await site.writer.do("go_on", seconds=0.5)
-        site.gateway.start()
+        await asyncio.to_thread(site.gateway.start)
 
     await crowd.settle(within=RECOVERY)
     assert written.troubles == []

@@ -26,7 +26,7 @@ from rest_framework.authtoken.models import Token
 
 from livegate.gateway.courier import courier
 from livegate.gateway.notices import Notice
-from livegate.permissions import Viewer
+from livegate.permissions import Viewer, anyone
 from livegate.serializers.hashids import encode
 
 from .changes import CARDS, CHANGES, delete, payroll, person
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PEOPLE = ["amira", "ben", "cleo", "dev", ""]
 PATCHED = CARD_PK + 5  # is changed through the REST API, and by nobody else
 SALARIES = 1_000_000
-GUARDS = {"title": can_see, "notes": can_see & on_the_team, "salary": can_see & knows_the_salary}
+GUARDS = {"title": anyone, "notes": on_the_team, "salary": knows_the_salary}  # of what they can see
 # Seconds between two changes when it goes on changing.
 PAUSE = 0.02
 
@@ -207,8 +207,8 @@ class Writer:
         for card in Card.objects.filter(pk__in=pks):
             for name in PEOPLE:
                 viewer = Viewer(person(name), language="en-us", time_zone="UTC", scheme="http", host="127.0.0.1")
-                for field, guard in GUARDS.items():
-                    if guard.allows(viewer, card):
+                if can_see.allows(viewer, card):
+                    for field in (field for field, guard in GUARDS.items() if guard.allows(viewer, card)):
                         self._allowed[field][version_of(card)].add(name)
 
 
