@@ -53,7 +53,7 @@ class Crowd:
         self.witness = witness
         self.tokens: dict[str, str] = {**prepared["tokens"], "": ""}
         self.cards = [Key("board.Card", hashid) for hashid in prepared["cards"]]
-        self.patched = self.cards[-1]
+        *self.random, self.patched, self.quiet = self.cards  # as they are changed; see the writer
         self.board = Key("board.Board", prepared["board"])
         self.clients: list[Client] = []
 
@@ -149,7 +149,7 @@ class Crowd:
         for client in self.clients:
             for frame in client.updates:
                 payload, meta = frame["payload"], frame["meta"]
-                if Key(meta["model"], meta["id"]) in self.cards[:-1]:
+                if Key(meta["model"], meta["id"]) in self.random:
                     versions = {"title": payload["title"][1:], "notes": payload.get("notes", "")[1:]}
                     versions["salary"] = str(payload.get("salary", SALARIES) - SALARIES)
                     for name in versions.keys() & payload.keys():

@@ -18,7 +18,7 @@ async def test_a_client_that_takes_nothing_is_closed_while_nobody_waits_for_it_a
     site.to_gateway.hold()
     slow.may_connect.clear()
     for _ in range(8):
-        await site.writer.do("write_notes", characters=1_000_000)
+        await site.writer.do("write_much")
 
     await crowd.come_to_know(PROMPT)
     await until(lambda: sockets(site, site.gateway) == 5, SLOW_CLIENT_TIMEOUT + GRACE, lambda: "It was not closed.")

@@ -42,7 +42,7 @@ async def test_two_workers_and_a_plain_writer_show_everybody_their_own(site, cro
 
     await crowd.settle(within=PROMPT)
     assert saved_once.returncode == 0
-    assert {client.name for client in crowd.clients if client.views[crowd.patched]} == {"amira"}
+    assert {client.name for client in crowd.clients if client.views[crowd.quiet]} == {"amira"}
     after = dict(crowd.views(crowd.cards[1]))
     assert after["amira"]["title"] != before["amira"]["title"]
     assert [view and sorted(view.keys() - after["cleo"].keys()) for view in after.values()] == [

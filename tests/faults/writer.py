@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PEOPLE = ["amira", "ben", "cleo", "dev", ""]
-PATCHED = CARD_PK + 5  # is changed through the REST API, and by nobody else
+PATCHED = CARD_PK + 4  # is changed through the REST API, and by nobody else
+QUIET = CARD_PK + 5  # is changed once, if at all: nothing that comes later makes up for what was missed of it
 SALARIES = 1_000_000
 GUARDS = {"title": anyone, "notes": on_the_team, "salary": knows_the_salary}  # of what they can see
 # Seconds between two changes when it goes on changing.
@@ -61,8 +62,8 @@ class Writer:
         Board.objects.update(name="Hiring")
         load()
         for rows in (UserObjectPermission, GroupObjectPermission):
-            rows.objects.filter(object_pk__in=[*CARDS, PATCHED]).delete()
-        for pk in [*CARDS, PATCHED]:
+            rows.objects.filter(object_pk__in=[*CARDS, PATCHED, QUIET]).delete()
+        for pk in [*CARDS, PATCHED, QUIET]:
             card = self._write(pk, public=pk == CARDS[0], owner=person("amira"))
             for permission in ("view_card", "view_salary"):
                 assign_perm(permission, payroll(), card)
@@ -71,7 +72,7 @@ class Writer:
         self._allowed: dict[str, dict[int, set[str]]] = {name: defaultdict(set) for name in GUARDS}
         self._note(CARDS)
         return {
-            "cards": [Card.objects.get(pk=pk).hashid for pk in [*CARDS, PATCHED]],
+            "cards": [Card.objects.get(pk=pk).hashid for pk in [*CARDS, PATCHED, QUIET]],
             "board": encode(Board, Board.objects.get().pk),
             "tokens": {token.user.username: token.key for token in Token.objects.select_related("user")},
         }
@@ -123,17 +124,17 @@ class Writer:
                 self._write(pk)
 
     def save_once(self) -> None:
-        """What a command does that ends at once: change a card that its owner alone may see from then on."""
-        card = Card.objects.get(pk=PATCHED)
+        """Change the quiet card, which its owner alone may see from then on."""
+        card = Card.objects.get(pk=QUIET)
         for holder in (payroll(), person("cleo")):
             remove_perm("view_card", holder, card)
         card.notes = "saved once"
         card.save()
 
-    def write_notes(self, characters: int) -> None:
-        """Save notes of this length on the card that is otherwise patched."""
-        card = Card.objects.get(pk=PATCHED)
-        card.notes = f"{self._next_version()} ".ljust(characters, "x")
+    def write_much(self) -> None:
+        """Save notes of a megabyte."""
+        card = Card.objects.get(pk=QUIET)
+        card.notes = f"{self._next_version()} ".ljust(1_000_000, "x")
         card.save()
 
     def name_board(self, name: str) -> None:
