@@ -90,11 +90,11 @@ def tell(make: Callable[[], Iterable[Notice]], using: str) -> None:
         try:
             notices = list(make())
         except Exception as error:
-            report("notices_unsent", "Whom a change of rights concerns is not known; everybody is told.", error)
+            report("notices_widened", "Whom a change of rights concerns is not known; everybody is told.", error)
             notices = EVERYBODY
         post_after_commit(notices, using)
     except Exception as error:
-        report("notices_unsent", "No notice was given of a change of rights.", error)
+        report("notices_lost", "No notice was given of a change of rights.", error)
 
 
 # What is told by signals

@@ -9,9 +9,10 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from ..permissions.viewers import Viewer
 from . import frames
+from .allowances import Allowance
 from .credentials import Credentials
 from .decisions import Pair
-from .hub import enter, leave
+from .hub import TOO_MANY, enter, leave
 from .messages import Refusal, parse
 from .publications import find
 from .subscriptions import Socket
@@ -34,6 +35,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
     # The hub hears the channel layer for all sockets; a consumer has no channel of its own.
     channel_layer_alias = ""
     socket: Socket
+    allowance: Allowance
     hub: Hub
     entered = False
 
@@ -46,20 +48,24 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
 
     async def connect(self) -> None:
         credentials = await credentials_in(self.scope)
+        self.allowance = Allowance()
         self.socket = Socket(credentials, sender(self.base_send), self.close)
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self.hub, self.entered = enter(self.socket), True
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        if not self.allowance.take():
+            self.hub.expel(self.socket, TOO_MANY)
+            return
         try:
             await self.carry_out(parse(text_data))
         except Refusal as refusal:
-            await self.socket.send(frames.refused(refusal.code, refusal.request_id))
+            await self.hub.answer(self.socket, frames.refused(refusal.code, refusal.request_id))
 
     async def carry_out(self, message: Message) -> None:
         if message.action == "ping":
-            await self.socket.send(frames.pong(message.request_id))
+            await self.hub.answer(self.socket, frames.pong(message.request_id))
         elif message.action == "unsubscribe":
             self.hub.unsubscribe(self.socket, (message.model, message.id))
         else:

@@ -7,29 +7,32 @@ import atexit
 import os
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-from channels.layers import get_channel_layer
+from uuid import uuid4
 
 from ..serializers.settings import setting
-from .logs import report
-from .notices import Notice, pack
+from .logs import report, tell
+from .notices import Bulletin
+from .streams import Stream, send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-# The most notices in one message.
-MESSAGE_SIZE = 500
+    from .notices import Notice, Stamp
+
 # Seconds between the first notice and the hop. The callbacks of one commit come within microseconds of one another.
 COLLECTING = 0.001
+# Seconds to wait after a failure, doubled with each that follows.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
 class Courier:
-    """One per process. ``post`` puts notices down and wakes an event loop, where they are sent.
+    """One per process. ``post`` puts notices down and wakes an event loop, where they are sent, however often it takes.
 
     The loop is that of a hub of this process where there is one (the in-memory layer delivers only within its
     loop), else one of the courier's own, in a thread that is started when it is first needed. All that is waiting
-    is sent together: notices of one commit make one hop, and equal notices one.
+    for a group is sent together: notices of one commit make one hop.
     """
 
     def __init__(self) -> None:
@@ -37,22 +40,27 @@ class Courier:
 
     def start_over(self) -> None:
         """Forget everything. In a forked child the threads are missing, and what waits is the parent's to send."""
+        self._name = uuid4().hex[:16]
         self._lock = threading.RLock()  # a signal handler or finalizer may post in the middle of a post
-        self._waiting: dict[Notice, None] = {}
+        self._streams: dict[str, Stream] = {}  # by group
         self._hub_loops: list[asyncio.AbstractEventLoop] = []
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._own_thread: threading.Thread | None = None
-        self._collecting: set[asyncio.AbstractEventLoop] = set()  # loops that are about to send
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._confirming: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     def post(self, notices: Iterable[Notice]) -> None:
         """Have these notices sent; returns at once, from any thread, whether it has an event loop or not."""
         with self._lock:
-            self._waiting.update(dict.fromkeys(notices))
-            for loop in reversed(self._hub_loops):
-                if wake(loop, self._start_sending):
-                    return
-            wake(self._loop_of_own(), self._start_sending)
+            for notice in notices:
+                self._stream_to(notice.group).add(notice)
+            for stream in self._streams.values():
+                self._wake(stream)
+
+    def stamp(self, group: str) -> Stamp:
+        """What this process has sent to a group so far: who has not heard that has missed something."""
+        with self._lock:
+            return self._stream_to(group).stamp
 
     def use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send from this loop from now on: a hub runs on it."""
@@ -60,23 +68,51 @@ class Courier:
             self._hub_loops.append(loop)
 
     def release(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The hub on this loop has stopped. What is still waiting is sent from elsewhere."""
+        """The hub on this loop has stopped. What it has not begun to send is sent from elsewhere."""
         with self._lock:
             self._hub_loops.remove(loop)
-            self._collecting.discard(loop)
-        if self._waiting:
-            self.post(())
+            for stream in self._streams.values():
+                if stream.carrier is loop and stream.task is None:
+                    stream.carrier = None
+                    self._wake(stream)
 
     def close(self) -> None:
-        """Send what is waiting, and end the courier's own thread. Called when the process ends."""
-        thread, loop = self._own_thread, self._own_loop
+        """Send what is waiting, and end the courier's own thread. Called when the process ends: what can't be sent now
+        is lost, and it is logged."""
+        self.post(())
+        with self._lock:
+            thread, loop = self._own_thread, self._own_loop
         if thread is None or loop is None:
             return
-        asyncio.run_coroutine_threadsafe(self._finish(), loop).result()
+        self._is_closing = True
+        asyncio.run_coroutine_threadsafe(self._finish(loop), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()  # channels_redis closes its connections with the loop
         self._own_thread = self._own_loop = None
+        self._is_closing = False
+
+    def _stream_to(self, group: str) -> Stream:
+        if group not in self._streams:
+            self._streams[group] = Stream(f"{self._name}.{len(self._streams)}", group, self._lock)
+        return self._streams[group]
+
+    def _wake(self, stream: Stream) -> None:
+        """Have what is waiting carried, if nobody does."""
+        if stream.carrier is not None and stream.carrier.is_closed():
+            stream.carrier = stream.task = None
+        if not stream.waiting or stream.carrier is not None:
+            return
+        for loop in reversed(self._hub_loops):
+            if self._begin(stream, loop):
+                return
+        self._begin(stream, self._loop_of_own())
+
+    def _begin(self, stream: Stream, loop: asyncio.AbstractEventLoop) -> bool:
+        is_woken = wake(loop, lambda: self._carry_from(loop, stream))
+        if is_woken:
+            stream.carrier, stream.task = loop, None
+        return is_woken
 
     def _loop_of_own(self) -> asyncio.AbstractEventLoop:
         if self._own_loop is None:
@@ -90,37 +126,85 @@ class Courier:
             self._own_loop, self._own_thread = loop, thread
         return self._own_loop
 
-    def _start_sending(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._waiting and loop not in self._collecting:
-            self._collecting.add(loop)
-            task = loop.create_task(self._send_soon())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _finish(self) -> None:
-        await self._send_waiting()
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(task for task in self._tasks if task.get_loop() is loop))
-
-    async def _send_soon(self) -> None:
-        await asyncio.sleep(COLLECTING)
-        self._collecting.discard(asyncio.get_running_loop())
-        await self._send_waiting()
-
-    async def _send_waiting(self) -> None:
+    def _carry_from(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
         with self._lock:
-            notices, self._waiting = list(self._waiting), {}
-        by_group: dict[str, list[Notice]] = {}
-        for notice in notices:
-            by_group.setdefault(notice.group, []).append(notice)
+            if stream.carrier is loop and stream.task is None:
+                stream.task = loop.create_task(self._carry(stream))
+
+    async def _carry(self, stream: Stream) -> None:
+        """Send all that is waiting, however long it takes."""
         try:
-            await asyncio.gather(*(send(group, together) for group, together in by_group.items()))
-        except asyncio.CancelledError:  # this loop is ending; what it may not have sent is sent from our own
+            stream.hurry = asyncio.Event()
+            await asyncio.sleep(COLLECTING)
+            pause = FIRST_PAUSE
+            while self._is_to_go_on(stream):
+                if await self._send(stream):
+                    pause = FIRST_PAUSE
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await stream.hurry.wait()
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        except asyncio.CancelledError:  # this loop is ending; it is sent from our own
             with self._lock:
-                self._waiting.update(dict.fromkeys(notices))
-                wake(self._loop_of_own(), self._start_sending)
+                self._begin(stream, self._loop_of_own())
             raise
+
+    def _is_to_go_on(self, stream: Stream) -> bool:
+        with self._lock:
+            if not stream.waiting:
+                if not self._hub_loops:  # nobody says so otherwise
+                    self._confirm_later(stream)
+                stream.carrier = stream.task = None
+            return bool(stream.waiting)
+
+    async def _send(self, stream: Stream) -> bool:
+        """Whether the next of what is waiting could be sent."""
+        try:
+            await stream.send_next()
+        except Exception as error:
+            if self._is_closing:
+                self._lose(stream, error)
+            elif not stream.is_stuck:
+                waiting = f"{len(stream.waiting)} notices can't be sent to {stream.group} and are kept"
+                report("notices_unsent", f"{waiting}; it is tried again.", error, count=len(stream.waiting))
+            stream.is_stuck = not self._is_closing
+            return False
+        if stream.is_stuck:
+            stream.is_stuck = False
+            tell("notices_sent", f"Notices are sent to {stream.group} again.")
+        return True
+
+    def _lose(self, stream: Stream, error: Exception) -> None:
+        lost = len(stream.waiting)
+        report("notices_lost", f"{lost} notices were not sent to {stream.group}, and never are.", error, count=lost)
+        stream.waiting.clear()
+
+    def _confirm_later(self, stream: Stream) -> None:
+        """Say once more, a while after the last notice, how many there were: it may be the last for long, and whoever
+        has missed it would not know."""
+        loop = asyncio.get_running_loop()
+
+        def confirm() -> None:
+            if stream.carrier is None:
+                task = loop.create_task(self._confirm(stream))
+                self._confirming.add(task)
+                task.add_done_callback(self._confirming.discard)
+
+        loop.call_later(setting("HEARTBEAT"), confirm)
+
+    async def _confirm(self, stream: Stream) -> None:
+        with suppress(Exception):  # the next notice says so
+            await send(stream.group, Bulletin([], self.stamp(stream.group)))
+
+    async def _finish(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            carrying = [one for one in self._streams.values() if one.carrier is loop]
+        for stream in carrying:
+            self._carry_from(loop, stream)
+            if stream.hurry is not None:
+                stream.hurry.set()
+        await asyncio.gather(*[one.task for one in carrying if one.task], *self._confirming)
 
 
 class CourierLoop(asyncio.SelectorEventLoop):
@@ -133,25 +217,10 @@ class CourierLoop(asyncio.SelectorEventLoop):
         return socket.getaddrinfo(host, port, **hints)
 
 
-async def send(group: str, notices: list[Notice]) -> None:
-    """Send notices to their group, within ``SEND_TIMEOUT``; what can't be sent is logged."""
-    left = list(notices)
-    try:
-        layer = get_channel_layer()
-        if layer is None:
-            raise LookupError("CHANNEL_LAYERS has no default")
-        async with asyncio.timeout(setting("SEND_TIMEOUT")):
-            while left:
-                await layer.group_send(group, pack(left[:MESSAGE_SIZE]))
-                del left[:MESSAGE_SIZE]
-    except Exception as error:
-        report("notices_unsent", f"{len(left)} notices could not be sent to {group}.", error, count=len(left))
-
-
-def wake(loop: asyncio.AbstractEventLoop, callback: object) -> bool:
+def wake(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
     """Run the callback on the loop soon; False where the loop is closed."""
     try:
-        loop.call_soon_threadsafe(callback)  # type: ignore[arg-type]
+        loop.call_soon_threadsafe(callback)
     except RuntimeError:
         return False
     return True

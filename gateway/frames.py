@@ -57,6 +57,16 @@ def deleted(pair: Pair) -> str:
     return text({"type": action("DELETE", pair), "payload": {"id": pair.hashid}, "meta": name_of(pair)})
 
 
+def delayed() -> str:
+    """What the client holds may be old, and no change may be told for a while; until ``current``."""
+    return text({"type": "DELAYED"})
+
+
+def current() -> str:
+    """Everything that the client is subscribed to was looked at again, and it holds what came of it."""
+    return text({"type": "CURRENT"})
+
+
 def refused(code: ErrorCode, request_id: Any = None) -> str:
     """A message was not carried out; the socket stays open."""
     payload = {"code": code, "detail": ERRORS[code]}

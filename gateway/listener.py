@@ -4,90 +4,145 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from channels.layers import get_channel_layer
 
+from ..serializers.settings import setting
+from .courier import courier
 from .logs import report
-from .notices import group_names, pack, unpack
+from .notices import Bulletin, group_names, unpack
+from .streams import send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from .notices import Notice
+    from .notices import Notice, Stamp
 
-# Seconds between two echoes, until one is heard.
+# Seconds between two echoes, until all groups are heard.
 ECHO_INTERVAL = 0.2
+# So many echoes of a group may not have been heard, before it is taken to be heard no more.
+MOST_UNHEARD = 3
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+# Of so many streams it is known how much of them was heard.
+MOST_STREAMS = 10_000
+
+
+class Silence(Exception):
+    """The channel layer takes what is sent, and does not give it back."""
 
 
 class Listener:
-    """Calls ``hear`` with each notice, and ``miss`` whenever some may have been missed: what came before it heard
-    them. ``hears`` is set as long as it does, ``has_heard`` from the first time on. To be run by ``keep_listening``."""
+    """Calls ``hear`` with each notice; ``miss`` whenever some may have been missed; ``lose`` when it can't hear any
+    more. ``hears`` is set as long as it does. To be run by ``keep_listening``.
 
-    def __init__(self, hear: Callable[[Notice], None], miss: Callable[[], None]) -> None:
+    That it hears is known from echoes: each ``HEARTBEAT`` it calls into each group. That it heard everything is known
+    from the stamps of what it hears.
+    """
+
+    def __init__(self, hear: Callable[[Notice], None], miss: Callable[[], None], lose: Callable[[], None]) -> None:
         self.hears = asyncio.Event()
-        self.has_heard = asyncio.Event()
         self._hear = hear
         self._miss = miss
-        self._unheard: dict[str, str] = {}  # echoes not heard yet, to the group they were sent to
+        self._lose = lose
+        self._unheard: dict[str, int] = {}  # the group of each echo, and how often it was sent since it was heard
+        self._silent: set[str] = set()  # echoes that were never heard yet
+        self._heard: OrderedDict[str, int] = OrderedDict()  # the number of the last that was heard of each stream
 
     async def keep_listening(self) -> None:
         """Listen, and begin again when it fails, until cancelled."""
         pause = FIRST_PAUSE
         while True:
+            begun = asyncio.get_running_loop().time()
             try:
                 await self._listen()
             except Exception as error:
-                report("hub_failed", "The hub can't hear the channel layer; it tries again.", innermost(error))
-                pause = FIRST_PAUSE if self.hears.is_set() else min(2 * pause, LONGEST_PAUSE)
-                self.hears.clear()
-                await asyncio.sleep(pause)
+                report("hub_failed", "The hub can't hear the channel layer; it tries again.", error)
+            has_heard = asyncio.get_running_loop().time() - begun > LONGEST_PAUSE
+            pause = FIRST_PAUSE if has_heard else min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
-        """Join the notice groups and hear them until something fails."""
+        """Join the notice groups and hear them until something fails, and raise that."""
+        groups, tasks = group_names(), set[asyncio.Task[None]]()
         layer = get_channel_layer()
-        if layer is None:
-            raise LookupError("CHANNEL_LAYERS has no default")
-        channel = await layer.new_channel()
-        groups = group_names()
+        channel = None
         try:
-            await join(layer, groups, channel)
-            self._unheard = {uuid4().hex: group for group in groups}
-            async with asyncio.TaskGroup() as together:
-                together.create_task(self._echo(layer))
-                together.create_task(self._receive(layer, channel))
+            if layer is None:
+                raise LookupError("CHANNEL_LAYERS has no default")
+            channel = await in_time(layer.new_channel())
+            await in_time(join(layer, groups, channel))
+            name = uuid4().hex
+            echoes = {f"{name}.{number}": group for number, group in enumerate(groups)}
+            self._silent, self._unheard = set(echoes), dict.fromkeys(echoes, 0)
+            tasks = {asyncio.create_task(self._call(echoes)), asyncio.create_task(self._receive(layer, channel))}
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await done.pop()
+        except Exception:
+            self.hears.clear()
+            self._lose()  # before anything else is asked of a layer that may not answer
+            raise
         finally:
-            for group in groups:
+            await end(tasks)
+            for group in groups if channel else ():
                 with contextlib.suppress(Exception):
-                    await layer.group_discard(group, channel)
+                    await in_time(layer.group_discard(group, channel))
 
-    async def _echo(self, layer: Any) -> None:
-        """Call into every group until it is heard: that a group was joined is not certain before (on Redis, the
-        SUBSCRIBE may still be on its way when ``group_add`` returns)."""
-        while self._unheard:
-            for echo, group in list(self._unheard.items()):
-                await layer.group_send(group, pack([], echo))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ECHO_INTERVAL):
-                    await self.hears.wait()
+    async def _call(self, echoes: dict[str, str]) -> None:
+        """Call into every group: often until all were heard, for that a group was joined is not certain before (on
+        Redis, the SUBSCRIBE may still be on its way when ``group_add`` returns), and then once in a ``HEARTBEAT``."""
+        while True:
+            for echo, group in echoes.items():
+                if self._unheard[echo] >= MOST_UNHEARD and not self._silent:
+                    raise Silence
+                self._unheard[echo] += 1
+                await send(group, Bulletin([], courier.stamp(group), echo))
+            if self._silent:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ECHO_INTERVAL):
+                        await self.hears.wait()
+            else:
+                await asyncio.sleep(setting("HEARTBEAT"))
 
     async def _receive(self, layer: Any, channel: str) -> None:
         while True:
             message = await layer.receive(channel)
             try:
-                notices = unpack(message)
+                bulletin = unpack(message)
             except ValueError as error:
                 report("notice_malformed", "A message in a notice group is none of livegate's.", error)
                 continue
-            for notice in notices:
+            for notice in bulletin.notices:
                 self._hear(notice)
-            if self._unheard.pop(message.get("echo", ""), None) and not self._unheard:
+            if not self._is_next(bulletin.stamp) and self.hears.is_set():
                 self._miss()
+            if bulletin.echo in self._unheard:
+                self._hear_echo(bulletin.echo)
+
+    def _hear_echo(self, echo: str) -> None:
+        self._unheard[echo] = 0
+        if self._silent:
+            self._silent.discard(echo)
+            if not self._silent:
                 self.hears.set()
-                self.has_heard.set()
+                self._miss()
+
+    def _is_next(self, stamp: Stamp) -> bool:
+        """Whether nothing is missing between what was heard of a stream and this."""
+        heard = self._heard.pop(stamp.stream, 0)
+        self._heard[stamp.stream] = max(heard, stamp.number)
+        if len(self._heard) > MOST_STREAMS:
+            self._heard.popitem(last=False)
+        return heard >= stamp.after
+
+
+async def in_time(asked: Awaitable[Any]) -> Any:
+    """Of the channel layer; it may take as long as it may for notices."""
+    async with asyncio.timeout(setting("SEND_TIMEOUT")):
+        return await asked
 
 
 async def join(layer: Any, groups: list[str], channel: str) -> None:
@@ -99,13 +154,15 @@ async def join(layer: Any, groups: list[str], channel: str) -> None:
     except BaseException:
         receiving = asyncio.ensure_future(layer.receive(channel))
         await asyncio.sleep(0)  # so that it has begun, and can be cancelled
-        receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
+        await end({receiving})
         raise
 
 
-def innermost(error: BaseException) -> BaseException:
-    """The first error in a group of them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+async def end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel these, and wait until they have ended; not for ever, a cancelled ``receive()`` asks Redis once more."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        done, _ = await asyncio.wait(tasks, timeout=setting("SEND_TIMEOUT"))
+        for task in done:
+            task.cancelled() or task.exception()  # it is known

@@ -13,6 +13,8 @@ Count = Literal[
     "canaries",
     "canary_mismatches",
     "sockets_expelled",
+    "sockets_too_many",
+    "sockets_too_slow",
     "sweeps",
 ]
 

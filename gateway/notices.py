@@ -59,17 +59,46 @@ def group_names() -> list[str]:
     return [group_name(index) for index in range(setting("NOTICE_GROUPS"))]
 
 
-def pack(notices: list[Notice], echo: str = "") -> dict[str, Any]:
-    """The channel layer message that carries the notices. A hub that hears its own echo knows that it is listening."""
-    return {"type": MESSAGE_TYPE, "notices": [write(notice) for notice in notices], "echo": echo}
+@dataclass(frozen=True)
+class Stamp:
+    """Where a message stands among those that one process sends to one group, its ``stream``: by its ``number``, and by
+    that of the last one whose notices come in no later one: who has not heard that has missed something."""
+
+    stream: str
+    number: int
+    after: int
 
 
-def unpack(message: dict[str, Any]) -> list[Notice]:
-    """The notices in a channel layer message; raises ValueError for what no livegate has sent."""
-    found = message.get("notices") if isinstance(message, dict) else None
-    if not isinstance(found, list) or message.get("type") != MESSAGE_TYPE:
-        raise ValueError("not a message of notices")
-    return [read(entry) for entry in found]
+@dataclass(frozen=True)
+class Bulletin:
+    """One message of the channel layer. A hub that hears its own ``echo`` knows that it is listening."""
+
+    notices: list[Notice]
+    stamp: Stamp
+    echo: str = ""
+
+
+def pack(bulletin: Bulletin) -> dict[str, Any]:
+    """The channel layer message."""
+    return {
+        "type": MESSAGE_TYPE,
+        "notices": [write(notice) for notice in bulletin.notices],
+        "stamp": [bulletin.stamp.stream, bulletin.stamp.number, bulletin.stamp.after],
+        "echo": bulletin.echo,
+    }
+
+
+def unpack(message: Any) -> Bulletin:
+    """What is in a channel layer message; raises ValueError for what no livegate has sent."""
+    match message:
+        case {
+            "type": kind,
+            "notices": [*entries],
+            "stamp": [str() as stream, int() as number, int() as after],
+            "echo": str() as echo,
+        } if kind == MESSAGE_TYPE:
+            return Bulletin([read(entry) for entry in entries], Stamp(stream, number, after), echo)
+    raise ValueError("not a message of notices")
 
 
 def write(notice: Notice) -> list[str]:

@@ -25,7 +25,7 @@ def notify(*instances: Model) -> None:
 
     For changes that no save tells: ``queryset.update()``, a many-to-many relation, a related object, raw SQL. To be
     called anywhere, in a view, a task, a management command. Inside a transaction it waits for the commit, and
-    is undone with it. It returns before anything is sent; what then can't be sent is logged as ``notices_unsent``.
+    is undone with it. It returns before anything is sent; what then can't be sent is kept, and sent when it can be.
     An instance of a model that is not published has no viewers, and nothing happens.
 
     Raises TypeError for what is no model instance, ValueError for an instance that was never saved.
@@ -63,7 +63,7 @@ def announce(
         post_after_commit(notices, using or instances[0]._state.db, settle)
     except Exception as error:
         labels = ", ".join(sorted({instance._meta.label for instance in instances}))
-        report("notices_unsent", f"No notice was given of a change of {labels}.", error)
+        report("notices_lost", f"No notice was given of a change of {labels}.", error)
 
 
 def post_after_commit(notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None = None) -> None:
@@ -82,7 +82,7 @@ def notices_of(kind: Kind, instance: Model) -> Iterator[Notice]:
         try:
             yield Notice(kind, publication.label, encode(publication.model, key_in(publication.model, instance)))
         except Exception as error:
-            report("notices_unsent", f"No notice was given of a change of a {publication.label}.", error)
+            report("notices_lost", f"No notice was given of a change of a {publication.label}.", error)
 
 
 def key_in(model: type[Model], instance: Model) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,8 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "send", "session_token", "subscriptions"),
-        *("unanswered", "user_token"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "patience", "refusals", "send"),
+        *("session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -50,6 +51,9 @@ class Socket:
         self.expiry: TimerHandle | None = None  # that will have its credentials examined
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
+        self.patience: TimerHandle | None = None  # that will end, where the delivery has to wait for the client
+        self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
+        self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
 
     @property
@@ -61,6 +65,16 @@ class Socket:
         """What stands for its user and its session in notices."""
         return [token for token in (self.user_token, self.session_token) if token]
 
+    def have_patience(self, seconds: float, afterwards: Callable[[Socket], None]) -> None:
+        """Call ``afterwards`` when so many seconds have passed, unless patience is lost or given anew before."""
+        self.lose_patience()
+        self.patience = get_running_loop().call_later(seconds, afterwards, self)
+
+    def lose_patience(self) -> None:
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
+
 
 class Subscription:
     """One socket's interest in one object, from the request on until it is refused or given up.
@@ -68,13 +82,15 @@ class Subscription:
     It outlives what it shows: an object that left the viewer's view and comes back is shown again.
     """
 
-    __slots__ = ("admitted", "etag", "is_current", "key", "pair", "requests", "socket")
+    __slots__ = ("admitted", "asked", "beat", "etag", "is_current", "key", "pair", "requests", "socket")
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
         self.socket = socket
         self.pair = pair
         self.key: Key = (pair.publication.label, pair.hashid)
         self.requests: list[Message] = []
+        self.asked = 0.0  # when the first of them came, in the loop's time
+        self.beat: float | None = None  # when they are refused, if nothing changes before
         self.admitted = False
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
@@ -86,7 +102,7 @@ class Subscription:
         only. A request that finds nothing to see is answered ``not_found``, and is not remembered: afterwards the
         subscription is not ``admitted``.
         """
-        requests, self.requests = self.requests, []
+        requests, self.requests, self.beat = self.requests, [], None
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests)

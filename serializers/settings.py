@@ -19,15 +19,24 @@ DEFAULTS: dict[str, Any] = {
     "BATCH_SIZE": 1_000,
     # Which share of all decisions is made again, alone, and compared (0 to 1).
     "CANARY_SHARE": 0.0001,
+    # How many messages a client may send in a second, on average, and how many more in a row.
+    "MESSAGE_RATE": 50,
+    "MESSAGE_BURST": 2_000,
     # The largest frame that is read from a client, in bytes.
     "MAX_FRAME_BYTES": 16_384,
     # How many objects one socket may be subscribed to.
     "MAX_SUBSCRIPTIONS": 1_000,
+    # How many sockets one user may have open in one process; who is anonymous is not counted.
+    "MAX_SOCKETS_PER_USER": 100,
+    # A client that takes nothing for so many seconds, when it is sent something, is closed.
+    "SLOW_CLIENT_TIMEOUT": 30.0,
+    # Each process calls into each notice group so often, to know that it hears it, in seconds.
+    "HEARTBEAT": 1.0,
     # Everything that is watched is looked at again within so many seconds, whether a notice told of it or not.
     "SWEEP_PERIOD": 60.0,
     # How many subscriptions and sockets are looked at again in a second, in one process.
     "SWEEP_RATE": 1_000,
-    # How long the channel layer may take for the notices of one group before it is given up and logged, in seconds.
+    # How long the channel layer may take for the notices of one group before it is tried again, in seconds.
     "SEND_TIMEOUT": 5.0,
 }
 

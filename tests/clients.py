@@ -11,6 +11,9 @@ from asgiref.sync import sync_to_async
 from channels.routing import URLRouter
 from lab.models import Unwatched
 
+from livegate.gateway.courier import courier
+from livegate.gateway.hub import _hubs
+from livegate.gateway.notices import Bulletin, Notice, Stamp, pack
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.serializers.hashids import encode
 
@@ -93,12 +96,14 @@ class Client:
         """The texts of all frames that were caused before and not received yet.
 
         Changes are heard, evaluated and sent in the order in which they were told: a change that is made now, of an
-        object that nobody else watches, comes after all that was to come.
+        object that nobody else watches, comes after all that was to come, but for refusals, which are waited for.
         """
         last = await sync_to_async(Unwatched.objects.create)()
         name = {"model": "lab.Unwatched", "id": hashid_of(last)}
         await self.send({"action": "subscribe", **name, "request_id": "the last"})
         texts = await self._take_until({"type": "SUBSCRIBED", "payload": name, "meta": {"request_id": "the last"}})
+        [subscription] = _hubs[asyncio.get_running_loop()]._registry.watching[*name.values()].subscriptions
+        await until(lambda: not subscription.socket.unanswered)
         last.name = "changed"
         await sync_to_async(last.save)()
         texts += await self._take_until({"type": "UPDATE_UNWATCHED"})
@@ -120,6 +125,16 @@ class Client:
         self._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
         async with asyncio.timeout(PATIENCE):
             await self.task
+
+
+def message_of(*notices: Notice) -> dict[str, Any]:
+    """What a process that has sent nothing else sends to the channel layer."""
+    return pack(Bulletin(list(notices), Stamp("of the tests", 1, 0)))
+
+
+def all_is_sent() -> bool:
+    """Whether no notice of this process waits, or is being sent."""
+    return not any(stream.waiting or stream.carrier for stream in courier._streams.values())
 
 
 def hashid_of(instance: Any) -> str:

@@ -17,6 +17,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 from hypothesis import HealthCheck, settings
 from lab.states import add, keep, restore
+from readers import World
 from rest_framework.test import APIClient
 
 from livegate.gateway import publications
@@ -100,6 +101,15 @@ async def connect() -> AsyncIterator[Callable[..., object]]:
     async with connected() as opened:
         yield opened
     await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch, viewer: Callable[..., Viewer]) -> AsyncIterator[World]:
+    """A card that readers watch, and what they are sent of it."""
+    world = World(viewer)
+    monkeypatch.setattr("livegate.gateway.hub.evaluate", world.evaluate)
+    yield world
+    await world.end()
 
 
 @pytest.fixture

@@ -421,7 +421,7 @@ def test_no_error_of_ours_reaches_the_one_who_saves(page, user, monkeypatch, cap
     monkeypatch.setattr(access, "relatives", fail)
     assign_perm("lab.view_page", user, page)
 
-    assert [record.event for record in caplog.records] == ["notices_unsent"]
+    assert [record.event for record in caplog.records] == ["notices_widened"]
     assert "secret" not in caplog.text
 
 
@@ -432,7 +432,7 @@ def test_a_notice_that_can_not_be_given_does_not_fail_the_save(page, user, monke
     monkeypatch.setattr(access, "post_after_commit", fail)
     assign_perm("lab.view_page", user, page)
 
-    assert [record.event for record in caplog.records] == ["notices_unsent"]
+    assert [record.event for record in caplog.records] == ["notices_lost"]
     assert "secret" not in caplog.text
 
 

@@ -493,6 +493,7 @@ async def test_when_the_database_can_not_answer_just_now_the_change_comes_later(
     refusals += [OperationalError("canceling statement due to lock timeout") for _ in range(2)]
     page.text = "changed"
     await sync_to_async(page.save)()
+    assert await client.receive() == {"type": "DELAYED"}
     frame = await client.receive()
 
     assert refusals == []

@@ -41,7 +41,7 @@ from board.models import Card
 from channels.auth import AuthMiddlewareStack
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.routing import URLRouter
-from clients import hashid_of, until
+from clients import all_is_sent, hashid_of, until
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -209,7 +209,7 @@ async def test_dcrf_leaves_what_is_given_up_and_a_second_subscription_is_not_a_s
         await client.send({"action": "unsubscribe", **named(granted)})
     await client.ask({"action": "ping"})
 
-    assert [len(watch.subscriptions) for watch in the_hub()._watching.values()] == [1]
+    assert [len(watch.subscriptions) for watch in the_hub()._registry.watching.values()] == [1]
     assert [len(channels) for channels in wire.groups.values()] == [1]
     await change(granted, text="new")
     assert await frames_of(client) == []
@@ -297,7 +297,7 @@ async def test_rest_live_waits_for_the_commit(demo, connect, wire):
         with transaction.atomic():
             document.text = "new"
             document.save()
-            waiting.append(bool(hub_module.courier._waiting))
+            waiting.append(not all_is_sent())
 
     await save()
 
@@ -1026,7 +1026,10 @@ async def test_nothing_on_the_channel_layer_names_a_user_a_session_or_a_value(de
     users = [demo.amira, demo.ben, demo.cleo, demo.admin, dev]
     hashids = {*map(hashid_of, [page, demo.card, *users])}
     tokens = {token_of_session(key), *(token_of_user(user.pk) for user in users)}
-    assert {frozenset(message) for _, message in wire.messages} == {frozenset({"type", "notices", "echo"})}
+    assert {frozenset(message) for _, message in wire.messages} == {frozenset({"type", "notices", "stamp", "echo"})}
+    assert {message["echo"] == "" or message["notices"] == [] for _, message in wire.messages} == {True}
+    assert all(isinstance(number, int) for _, message in wire.messages for number in message["stamp"][1:])
+    assert len({message["stamp"][0] for _, message in wire.messages}) == 1  # the process, by a number of chance
     assert {message["type"] for _, message in wire.messages} == {"livegate.notices"}
     kinds, labels, named_ids, by_token = zip(*((*notice, "")[:4] for notice in wire.notices()), strict=True)
     assert {*kinds} == {"create", "update", "delete", "access", "logout"}

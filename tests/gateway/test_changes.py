@@ -509,7 +509,7 @@ def test_in_manual_transaction_management_the_save_succeeds_and_the_missing_noti
         connection.set_autocommit(True)
 
     assert posted.look() == []
-    assert [record.event for record in caplog.records] == ["notices_unsent"]
+    assert [record.event for record in caplog.records] == ["notices_lost"]
     assert Tracked.objects.get().title == "two"
 
 

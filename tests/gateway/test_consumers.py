@@ -198,7 +198,7 @@ async def test_what_is_given_up_before_it_is_answered_leaves_nothing_behind(demo
     assert (await client.ask({"action": "ping"}))["type"] == "PONG"  # and no too_many_subscriptions before it
     the_hub = hub._hubs[asyncio.get_running_loop()]
     [socket] = the_hub.sockets
-    assert (socket.unanswered, socket.subscriptions, socket.dirty, the_hub._watching) == (0, {}, {}, {})
+    assert (socket.unanswered, socket.subscriptions, socket.dirty, the_hub._registry.watching) == (0, {}, {}, {})
 
 
 async def test_the_same_subscription_twice_brings_one_frame_for_one_change(demo, connect):

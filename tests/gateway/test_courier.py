@@ -13,12 +13,18 @@ from clients import PATIENCE, until
 from servers import wait_until
 
 from livegate.gateway import courier as courier_module
+from livegate.gateway import streams
 from livegate.gateway.courier import Courier
 from livegate.gateway.notices import Notice, unpack
 
 
 def notice(number):
     return Notice("update", "board.Card", str(number))
+
+
+def task_of(courier):
+    """What is sending."""
+    return next((stream.task for stream in courier._streams.values()), None)
 
 
 class Layer:
@@ -29,18 +35,22 @@ class Layer:
         self.gate = threading.Event()
         self.gate.set()
         self.asked = threading.Event()
+        self.errors = []
 
     async def group_send(self, group, message):
         self.asked.set()
         assert await asyncio.get_running_loop().getaddrinfo("localhost", 6379)
         await asyncio.to_thread(self.gate.wait, PATIENCE)
-        self.sent.append((group, unpack(message)))
+        if self.errors and (error := self.errors.pop()):
+            raise error
+        self.sent.append((group, unpack(message).notices))
 
 
 @pytest.fixture
 def layer(monkeypatch):
     layer = Layer()
-    monkeypatch.setattr(courier_module, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(streams, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(courier_module, "FIRST_PAUSE", 0.001)
     return layer
 
 
@@ -60,8 +70,7 @@ def test_code_without_an_event_loop_has_its_notices_sent(courier, layer):
 
 def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_equal_notices_one(courier, layer):
     loop_is_busy = threading.Event()
-    courier.post([])
-    courier._own_loop.call_soon_threadsafe(loop_is_busy.wait, PATIENCE)
+    courier._loop_of_own().call_soon_threadsafe(loop_is_busy.wait, PATIENCE)
 
     for number in [1, 2, 3, 2, 1]:
         courier.post([notice(number)])
@@ -75,7 +84,7 @@ def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
     monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
 
     courier.post([notice(0)])  # as the callbacks of a commit do, one after the other
-    wait_until(lambda: courier._collecting or layer.asked.is_set(), "the loop to wake")
+    wait_until(lambda: task_of(courier) or layer.asked.is_set(), "the loop to wake")
     for number in range(1, 50):
         courier.post([notice(number)])
     courier.close()
@@ -97,23 +106,130 @@ def test_nobody_waits_for_a_channel_layer_that_does_not_answer(courier, layer):
     assert sorted(notices[0].hashid for _, notices in layer.sent) == ["1", "2"]
 
 
-def test_a_layer_that_takes_too_long_or_fails_is_logged_by_number_and_not_by_content(
-    courier, layer, settings, caplog, monkeypatch
-):
+def test_what_could_not_be_sent_is_sent_when_it_can_be_and_it_is_logged_once(courier, layer, caplog):
+    caplog.set_level("INFO", "livegate")
+    layer.errors = [ConnectionError("the secret")] * 3
+
+    courier.post([notice(1), notice(2)])
+    wait_until(lambda: layer.sent, "the notices to be sent")
+    courier.close()
+
+    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+    assert [record.event for record in caplog.records] == ["notices_unsent", "notices_sent"]
+    assert caplog.records[0].count == 2
+    assert "ConnectionError" in caplog.records[0].message
+    assert "secret" not in caplog.text
+
+
+def test_what_comes_meanwhile_is_sent_after_it_and_equal_notices_once(courier, layer):
+    layer.gate.clear()
+    layer.errors = [ConnectionError]
+    courier.post([notice(1)])
+    assert layer.asked.wait(PATIENCE)
+    for number in (2, 1, 3):
+        courier.post([notice(number)])
+    layer.gate.set()
+    wait_until(lambda: layer.sent, "the notices to be sent")
+    courier.close()
+
+    told = [told for _, notices in layer.sent for told in notices]
+    assert told == [notice(1), notice(2), notice(3)]
+
+
+def test_a_layer_that_takes_too_long_has_failed(courier, layer, settings, caplog):
     settings.LIVEGATE = {**settings.LIVEGATE, "SEND_TIMEOUT": 0.01}
     layer.gate.clear()
-    courier.post([notice(1), notice(2)])
-    courier.close()
+    courier.post([notice(1)])
+    wait_until(lambda: caplog.records, "the layer to be given up")
     layer.gate.set()
-
-    [record] = caplog.records
-    assert (record.event, record.count) == ("notices_unsent", 2)
-    assert "TimeoutError" in record.message
-
-    monkeypatch.setattr(courier_module, "get_channel_layer", lambda: None)
-    courier.post([notice(3)])
     courier.close()
-    assert "LookupError" in caplog.records[-1].message
+
+    assert "TimeoutError" in caplog.records[0].message
+    assert ("livegate.notices.0", [notice(1)]) in layer.sent
+
+
+@pytest.mark.parametrize("already", [True, False])
+def test_what_can_not_be_sent_when_the_process_ends_is_lost_and_logged_and_keeps_nobody_waiting(
+    courier, layer, caplog, monkeypatch, already
+):
+    monkeypatch.setattr(streams, "get_channel_layer", lambda: None)
+    monkeypatch.setattr(courier_module, "FIRST_PAUSE", 1_000)
+    monkeypatch.setattr(courier_module, "COLLECTING", 0.001 if already else 0.5)
+
+    courier.post([notice(1), notice(2)])
+    if already:
+        wait_until(lambda: caplog.records, "the layer to fail")
+    courier.close()
+
+    last = caplog.records[-1]
+    assert (last.event, last.count) == ("notices_lost", 2)
+    assert "LookupError" in last.message
+    assert [record.event for record in caplog.records[:-1]] == ["notices_unsent"] * already
+
+
+def test_a_group_that_can_not_be_sent_to_delays_no_other(courier, layer, settings, monkeypatch):
+    settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
+    whole = [told for told in map(notice, range(20)) if told.group == "livegate.notices.0"]
+    broken = [told for told in map(notice, range(20)) if told.group == "livegate.notices.1"]
+    send, mended = layer.group_send, threading.Event()
+
+    async def group_send(group, message):
+        if group == "livegate.notices.1" and not mended.is_set():
+            raise ConnectionError
+        await send(group, message)
+
+    layer.group_send = group_send
+    courier.post([*broken, *whole])
+    wait_until(lambda: layer.sent, "the other group")
+    assert layer.sent == [("livegate.notices.0", whole)]
+
+    mended.set()
+    wait_until(lambda: len(layer.sent) > 1, "this group")
+    assert layer.sent[1] == ("livegate.notices.1", broken)
+
+
+async def test_a_process_without_a_hub_says_once_more_how_much_it_has_sent(courier, layer, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0.01}
+    stamps, send = [], layer.group_send
+
+    async def group_send(group, message):
+        stamps.append(message["stamp"][1:])
+        await send(group, message)
+
+    layer.group_send = group_send
+    await asyncio.to_thread(courier.post, [notice(1)])
+    await until(lambda: len(layer.sent) == 2)
+
+    assert layer.sent[1] == ("livegate.notices.0", [])
+    assert stamps == [[1, 0], [1, 1]]
+
+
+def test_what_could_not_be_said_once_more_is_said_by_the_next_notice(courier, layer, settings, caplog):
+    settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0.01}
+    layer.errors = [ConnectionError, None]  # the notice itself is sent
+    courier.post([notice(1)])
+    wait_until(lambda: not layer.errors, "what is said once more")
+
+    courier.post([notice(2)])
+    courier.close()
+
+    assert layer.sent[1] == ("livegate.notices.0", [notice(2)])
+    assert caplog.records == []
+
+
+def test_nothing_is_said_once_more_while_something_is_being_sent(courier, layer, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0}
+    layer.gate.clear()
+    courier.post([notice(1)])
+    assert layer.asked.wait(PATIENCE)
+    [stream] = courier._streams.values()
+    loop = courier._own_loop
+    loop.call_soon_threadsafe(courier._confirm_later, stream)
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result(PATIENCE)
+    assert not courier._confirming
+
+    layer.gate.set()
+    courier.close()
 
 
 def test_very_many_notices_are_sent_in_several_messages(courier, layer):
@@ -164,7 +280,7 @@ def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer
         await asyncio.to_thread(layer.asked.wait, PATIENCE)
         courier.release(asyncio.get_running_loop())
         layer.asked.clear()
-        [sending] = courier._tasks
+        sending = task_of(courier)
         sending.cancel()
         await asyncio.wait([sending])
         layer.gate.set()
@@ -229,7 +345,7 @@ class Layer:
         await asyncio.get_running_loop().getaddrinfo("localhost", 6379)  # as redis-py does for a host that is a name
         sys.stdout.write(str(message["notices"]) + "\\n")
 
-import livegate.gateway.courier as module
+import livegate.gateway.streams as module
 module.get_channel_layer = Layer
 courier.post([Notice("update", "board.Card", "parent")])
 if sys.argv[1] == "fork":

@@ -20,6 +20,7 @@ from django.http import HttpRequest
 from django.test import Client as Browser
 from django.utils import timezone
 
+from livegate.gateway import examiner
 from livegate.gateway import hub as hub_module
 from livegate.gateway.credentials import Credentials, ended
 from livegate.gateway.metrics import counts
@@ -399,8 +400,8 @@ async def test_a_client_that_is_sent_away_can_ask_for_nothing_more(demo, connect
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
     assert (await client.ask({"action": "ping", "request_id": 2}))["type"] == "PONG"
 
-    assert hub._watching == {}
-    assert hub._by_token == {}
+    assert hub._registry.watching == {}
+    assert hub._registry.by_token == {}
 
 
 async def test_a_client_that_reads_nothing_is_sent_away_all_the_same(demo, connect):
@@ -421,9 +422,10 @@ async def test_a_client_that_reads_nothing_is_sent_away_all_the_same(demo, conne
 
 
 async def test_who_can_not_be_examined_yet_stays_and_is_examined_again(demo, connect, monkeypatch, caplog):
-    monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(examiner, "LONGEST_PAUSE", 0.001)
     client = await connect(demo.cleo)
-    await client.nothing()
+    [hub] = hub_module._hubs.values()
+    await until(lambda: not hub._examiner.doubted)
     errors = [OperationalError("the secret")]
 
     def sometimes(credentials):
@@ -431,7 +433,7 @@ async def test_who_can_not_be_examined_yet_stays_and_is_examined_again(demo, con
             raise errors.pop()
         return ended(credentials)
 
-    monkeypatch.setattr(hub_module, "ended", sometimes)
+    monkeypatch.setattr(examiner, "ended", sometimes)
     demo.cleo.is_active = False
     await sync_to_async(demo.cleo.save)()
 

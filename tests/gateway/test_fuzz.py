@@ -259,7 +259,14 @@ def same_id(frame, message):
 
 def is_empty(hub):
     """Whether nothing is left in any table of a hub's."""
-    tables = (hub.sockets, hub._watching, hub._by_token, hub._ready, hub._doubted, hub._due)
+    tables = (
+        hub.sockets,
+        hub._registry.watching,
+        hub._registry.by_token,
+        hub._ready,
+        hub._examiner.doubted,
+        hub._delivery.due,
+    )
     return not any(tables) and all(task.done() for task in hub._tasks)
 
 
@@ -269,8 +276,8 @@ def is_consistent(hub):
     subscribed = [(socket, key) for socket in hub.sockets for key in socket.subscriptions]
     assert set(watched) == set(subscribed)
     assert len(watched) == len(subscribed)
-    assert {token for socket in hub.sockets for token in socket.tokens} == hub._by_token.keys()
-    assert not any((hub._ready, hub._doubted, hub._due))
+    assert {token for socket in hub.sockets for token in socket.tokens} == hub._registry.by_token.keys()
+    assert not any((hub._ready, hub._examiner.doubted, hub._delivery.due))
     for socket in hub.sockets:
         assert (socket.busy, socket.dirty, socket.unanswered) == (False, {}, 0)
         assert not any(one.requests for one in socket.subscriptions.values())
@@ -299,13 +306,13 @@ def runner(caplog):
 @pytest.fixture
 def turns(monkeypatch):
     """An event that is set whenever the hub has sent a socket what was due."""
-    turns, put_back = asyncio.Event(), hub_module.Hub._put_back
+    turns, put_back = asyncio.Event(), hub_module.Hub.put_back
 
     def noted(hub, *given):
         put_back(hub, *given)
         turns.set()
 
-    monkeypatch.setattr(hub_module.Hub, "_put_back", noted)
+    monkeypatch.setattr(hub_module.Hub, "put_back", noted)
     return turns
 
 

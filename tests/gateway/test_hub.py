@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextvars import ContextVar
-from itertools import pairwise
+from math import inf
 
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
-from clients import PATIENCE, until
+from clients import PATIENCE, message_of, until
 from django.contrib.auth.models import Group
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 from rest_framework import serializers
 
+from livegate.gateway import courier as courier_module
+from livegate.gateway import delivery, listener
 from livegate.gateway import hub as hub_module
-from livegate.gateway import listener
-from livegate.gateway.credentials import Credentials
-from livegate.gateway.decisions import Pair, View
+from livegate.gateway.decisions import View
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.hub import Hub, enter, evaluate_connected, leave
-from livegate.gateway.messages import parse
-from livegate.gateway.notices import Notice, pack
+from livegate.gateway.notices import Notice
 from livegate.gateway.notifications import anotify, notify
-from livegate.gateway.publications import find
-from livegate.gateway.subscriptions import Socket
 from livegate.permissions import anyone
 
 
@@ -79,10 +75,13 @@ def gate(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Failures are tried again at once."""
-    for module in (hub_module, listener):
+    for module in (hub_module, listener, courier_module):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
+
+
+DELAYED, CURRENT = {"type": "DELAYED"}, {"type": "CURRENT"}
 
 
 async def rename(card, title):
@@ -154,7 +153,7 @@ async def test_views_that_waited_too_long_for_a_slow_client_are_made_anew(demo, 
     client = await connect(demo.admin)
     for page in pages:
         await client.subscribe(page)
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1.0)
     gate.batches.clear()
 
     await Page.objects.aupdate(text="new")
@@ -174,7 +173,7 @@ async def test_what_is_given_up_while_it_waits_behind_a_slow_frame_is_not_made_a
     for page in pages:
         await client.subscribe(page)
     [socket] = the_hub().sockets
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1.0)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1.0)
     await Page.objects.aupdate(text="new")
     earlier = socket.delivery
     client.reading.clear()
@@ -280,7 +279,8 @@ async def test_a_channel_layer_that_is_away_at_the_start_is_waited_for(demo, con
     layer(BrokenLayer(new_channel=3))
     client = await connect(demo.amira)
 
-    assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
+    assert await client.subscribe(demo.card) == DELAYED
+    assert [(await client.receive())["type"] for _ in range(2)] == ["SUBSCRIBED", "CURRENT"]
     assert [record.event for record in caplog.records] == ["hub_failed"] * 3
 
 
@@ -289,6 +289,7 @@ async def test_without_a_channel_layer_the_hub_says_so_and_goes_on_trying(demo, 
     client = await connect(demo.amira)
     await until(lambda: len(caplog.records) > 1)
     assert "LookupError" in caplog.records[0].message
+    assert await client.receive() == DELAYED
 
     layer(InMemoryChannelLayer())
     assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
@@ -301,9 +302,11 @@ async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, conne
     await Card.objects.aupdate(title="Missed")
 
     broken.times["receive"] = 1
-    await broken.group_send("livegate.notices.0", pack([]))
+    await broken.group_send("livegate.notices.0", message_of())
 
+    assert await client.receive() == DELAYED
     assert (await client.receive())["payload"]["title"] == "Missed"
+    assert await client.receive() == CURRENT
     assert [record.event for record in caplog.records] == ["hub_failed"]
     await rename(demo.card, "Heard again")
     assert (await client.receive())["payload"]["title"] == "Heard again"
@@ -329,8 +332,10 @@ async def test_while_the_database_is_away_nobody_is_told_that_anything_is_gone(d
 
     await rename(demo.card, "Later")
 
+    assert await client.receive() == DELAYED
     frame = await client.receive()
     assert (frame["type"], frame["payload"]["title"]) == ("UPDATE_CARD", "Later")
+    assert await client.receive() == CURRENT
     assert [record.event for record in caplog.records] == ["evaluation_failed"] * 2
 
 
@@ -399,9 +404,11 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
 
     await client.send({"model": "lab.Page", "id": page.hashid, "request_id": "page"})
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "card"})
-    answers = [(await client.receive())["meta"]["request_id"] for _ in range(2)]
+    answers = [await client.receive() for _ in range(4)]
 
-    assert sorted(answers) == ["card", "page"]
+    told = [one["meta"]["request_id"] if "meta" in one else one["type"] for one in answers]
+    assert sorted(told[:2]) == ["DELAYED", "card"]
+    assert told[2:] == ["page", "CURRENT"]
     assert gate.unreadable == {"lab.Page": 0}
     await client.nothing()
 
@@ -430,10 +437,11 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     await client.send({"model": "lab.Page", "id": page.hashid})
     await until(lambda: gate.unreadable == {"lab.Page": 0})
     [waiting] = [subscription for socket in the_hub().sockets for subscription in socket.subscriptions.values()]
+    assert await client.receive() == DELAYED
     await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
-    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+    assert await client.receive() == CURRENT
     gate.batches.clear()
-    the_hub()._mark(waiting)
+    the_hub().mark(waiting)
 
     await client.nothing()
     assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
@@ -456,8 +464,8 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
-    await until(lambda: broken.times["new_channel"] < 1_000_000)
+    await broken.group_send("livegate.notices.0", message_of())
+    assert await client.receive() == DELAYED
     gate.batches.clear()
 
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
@@ -468,6 +476,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
 
     broken.times["new_channel"] = 0
     assert (await client.receive())["meta"] == {"request_id": "meanwhile"}
+    assert await client.receive() == CURRENT
 
 
 async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(demo, connect, layer, quick):
@@ -475,8 +484,8 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     client, other = await connect(demo.amira), await connect(demo.ben)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", pack([]))
-    await until(lambda: broken.times["new_channel"] < 1_000_000)
+    await broken.group_send("livegate.notices.0", message_of())
+    assert [await one.receive() for one in (client, other)] == [DELAYED] * 2
     await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
 
@@ -487,6 +496,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
 
     broken.times["new_channel"] = 0
     assert (await other.receive())["meta"] == {"request_id": "meanwhile"}
+    assert [await one.receive() for one in (client, other)] == [CURRENT] * 2
 
 
 async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
@@ -517,6 +527,7 @@ async def test_a_group_that_could_not_be_joined_keeps_no_channel_that_nobody_rea
     own = layer(HalfJoined())
     client = await connect(demo.amira)
 
+    assert await client.receive() == DELAYED
     await client.subscribe(demo.card)
 
     assert own.failures == 0
@@ -569,6 +580,7 @@ async def test_a_socket_that_closes_while_the_database_is_away_is_not_evaluated_
     gate.batches.clear()
     gate.open.set()
 
+    assert await staying.receive() == DELAYED
     assert (await staying.receive())["payload"]["title"] == "Heard"
     assert {pair.viewer.user.username for batch in gate.batches for pair in batch} == {"cleo"}
 
@@ -586,300 +598,6 @@ async def test_notices_are_heard_in_all_groups(demo, connect, settings):
     assert {(await client.receive())["meta"]["id"] for _ in pages} == {page.hashid for page in pages}
 
 
-# Sending, with sockets that are only sent to
-
-
-class Reader:
-    """At the other end of a socket. While it reads nothing, what is sent to it waits."""
-
-    def __init__(self, viewer):
-        self.reading = asyncio.Event()
-        self.reading.set()
-        self.sent, self.runners, self.closed = [], [], []
-        self.error = self.close_error = None
-        self.socket = Socket(Credentials.of_scope({}, viewer), self.send, self.close)
-
-    async def send(self, text):
-        self.runners.append(asyncio.current_task())
-        if self.error is not None:
-            raise self.error
-        if not self.reading.is_set():
-            await self.reading.wait()
-        self.sent.append(text)
-
-    async def close(self, code):
-        self.closed.append(code)
-        if self.close_error is not None:
-            raise self.close_error
-        if not self.reading.is_set():
-            await self.reading.wait()
-
-
-class World:
-    """One card that all readers watch; what it is like is said by ``change``."""
-
-    def __init__(self, viewer):
-        self.viewer = viewer()
-        self.number = 0
-        self.evaluations = []
-        self.readers = []
-
-    def evaluate(self, pairs):
-        self.evaluations.append(len(pairs))
-        view = View(b'{"n":%d}' % self.number, str(self.number))
-        return dict.fromkeys(pairs, view)
-
-    async def watch(self, count):
-        """So many readers, who have been acknowledged; in the order in which they are sent to."""
-        readers = [Reader(self.viewer) for _ in range(count)]
-        self.readers += readers
-        for reader in readers:
-            self.hub = enter(reader.socket)
-            message = parse('{"model": "board.Card", "id": "7sd8f", "request_id": 1}')
-            self.hub.subscribe(reader.socket, Pair(self.viewer, find("board.Card"), "7sd8f"), message)
-        await until(lambda: all(reader.sent for reader in readers))
-        await self.settled()
-        for reader in readers:
-            reader.sent.clear()
-            reader.runners.clear()
-        return readers
-
-    @property
-    def tasks(self):
-        """The tasks of the hub: those that hear, evaluate, examine and sweep, and those that are sending."""
-        return {task for task in self.hub._tasks if not task.done()}
-
-    async def settled(self):
-        """Nothing is being made, and nothing sent but to those who read nothing."""
-        waiting = [reader for reader in self.readers if reader.reading.is_set() and not reader.closed]
-        await until(lambda: self.hub._runner is None and not any(reader.socket.busy for reader in waiting))
-
-    async def change(self):
-        self.number += 1
-        await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "board.Card", "7sd8f")]))
-
-    def seen(self, readers):
-        """The last that each of them was sent."""
-        return [reader.sent[-1].partition('"n":')[2].partition("}")[0] if reader.sent else "" for reader in readers]
-
-    async def see(self, readers):
-        await until(lambda: set(self.seen(readers)) == {str(self.number)})
-
-    async def end(self):
-        for reader in self.readers:
-            if reader.socket in self.hub.sockets:
-                await leave(reader.socket, self.hub)
-
-
-@pytest.fixture
-async def world(monkeypatch, viewer):
-    world = World(viewer)
-    monkeypatch.setattr(hub_module, "evaluate", world.evaluate)
-    yield world
-    await world.end()
-
-
-@pytest.mark.parametrize("stalled", [[0], [3], [0, 1], [0, 3], [1, 2, 3]])
-async def test_a_send_that_never_ends_delays_no_other_and_costs_nothing_afterwards(world, stalled):
-    readers = await world.watch(5)
-    slow = [readers[number] for number in stalled]
-    quick = [reader for reader in readers if reader not in slow]
-    for reader in slow:
-        reader.reading.clear()
-
-    await world.change()
-    await world.see(quick)
-    await world.settled()
-    tasks = world.tasks
-    for _ in range(5):
-        await world.change()
-        await world.see(quick)
-        await world.settled()
-
-    assert world.tasks == tasks
-    assert [reader.sent for reader in slow] == [[]] * len(slow)
-    assert {reader.socket.delivery for reader in slow} <= tasks
-    assert len({reader.socket.delivery for reader in slow}) == len(slow)
-    assert {reader.socket.delivery for reader in quick} == {None}
-    assert [len(reader.runners) for reader in slow] == [1] * len(slow)
-
-    for reader in slow:
-        reader.reading.set()
-    await world.see(slow)
-    assert [len(reader.sent) for reader in slow] == [2] * len(slow)  # the one that waited, and the latest
-
-
-@pytest.mark.parametrize("stalled", [1, 2])
-async def test_a_stalled_socket_can_be_left_and_leaves_no_task(world, stalled):
-    readers = await world.watch(3)
-    for reader in readers[:stalled]:
-        reader.reading.clear()
-    await world.change()
-    await world.see(readers[stalled:])
-    deliveries = [reader.socket.delivery for reader in readers[:stalled]]
-
-    for reader in readers[:stalled]:
-        await leave(reader.socket, world.hub)
-
-    await until(lambda: all(delivery.done() for delivery in deliveries))
-    assert all(delivery.cancelled() for delivery in deliveries)
-    assert len(world.tasks) == 4  # which hear, evaluate, examine and sweep
-    await world.change()
-    await world.see(readers[stalled:])
-
-
-async def test_the_last_sockets_may_all_be_stalled_and_leave_no_task(world):
-    before = asyncio.all_tasks()
-    readers = await world.watch(3)
-    for reader in readers:
-        reader.reading.clear()
-    await world.change()
-    await until(lambda: all(reader.runners for reader in readers))
-
-    for reader in readers:
-        await leave(reader.socket, world.hub)
-
-    assert hub_module._hubs == {}
-    assert asyncio.all_tasks() == before
-
-
-async def test_a_socket_that_is_left_before_its_turn_is_sent_nothing(world):
-    readers = await world.watch(3)
-
-    async def leave_the_last(text):
-        world.hub.abandon(readers[2].socket)
-
-    readers[0].socket.send = leave_the_last
-    await world.change()
-    await world.see(readers[1:2])
-    await world.settled()
-
-    assert readers[2].sent == []
-    assert readers[2].socket.delivery is None
-
-
-async def test_three_hundred_are_sent_the_same_frame_one_after_the_other_in_one_task(world):
-    readers = await world.watch(300)
-
-    await world.change()
-    await world.see(readers)
-    await world.settled()
-
-    assert len({runner for reader in readers for runner in reader.runners}) == 1
-    assert [len(reader.sent) for reader in readers] == [1] * 300
-    assert len({id(text) for reader in readers for text in reader.sent}) == 1  # written once
-    assert {reader.socket.delivery for reader in readers} == {None}
-
-
-async def test_everything_else_has_its_turn_between_so_many_sends(world, monkeypatch):
-    monkeypatch.setattr(hub_module, "SENDS_IN_A_ROW", 10)
-    readers = await world.watch(35)
-    loop, turns = asyncio.get_running_loop(), []
-
-    def turn():
-        turns.append(sum(len(reader.sent) for reader in readers))
-        if turns[-1] < 35:
-            loop.call_soon(turn)
-
-    turn()
-    await world.change()
-    await world.see(readers)
-
-    sent_in_a_turn = [later - earlier for earlier, later in pairwise(turns)]
-    assert max(sent_in_a_turn) == 10
-    assert len({runner for reader in readers for runner in reader.runners}) == 1
-
-
-@pytest.mark.parametrize("error", [OSError(), TypeError(), asyncio.CancelledError()])
-@pytest.mark.parametrize("close_error", [None, OSError(), asyncio.CancelledError()])
-async def test_a_send_that_fails_or_is_cancelled_closes_its_socket_and_no_other_notices(
-    world, error, close_error, caplog
-):
-    readers = await world.watch(5)
-    readers[2].error, readers[2].close_error = error, close_error
-    others = [reader for reader in readers if reader is not readers[2]]
-
-    for _ in range(3):
-        await world.change()
-        await world.see(others)
-        await world.settled()
-
-    assert readers[2].closed == [1011]
-    assert readers[2].socket not in world.hub.sockets
-    assert readers[2].socket.delivery is None
-    assert len(world.tasks) == 4
-    assert [record.event for record in caplog.records] == ([] if isinstance(error, OSError) else ["delivery_failed"])
-
-
-@pytest.mark.parametrize("close_error", [None, OSError])
-async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, close_error):
-    readers = await world.watch(3)
-    readers[0].error = OSError()
-    readers[0].reading.clear()
-
-    async def close(code):
-        readers[0].closed.append(code)
-        try:
-            await readers[0].reading.wait()
-        finally:
-            if close_error:
-                raise close_error
-
-    readers[0].socket.close = close
-    for _ in range(2):
-        await world.change()
-        await world.see(readers[1:])
-    delivery = readers[0].socket.delivery
-
-    await leave(readers[0].socket, world.hub)
-
-    await until(delivery.done)
-    await world.settled()
-    assert len(world.tasks) == 4
-
-
-async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
-    relieved = []
-    monkeypatch.setattr(Hub, "_relieve", lambda self, runner: relieved.append(runner))  # as if it took a second
-    readers = await world.watch(4)
-    readers[0].reading.clear()
-    world.evaluations.clear()
-
-    def mark(reader):
-        [subscription] = reader.socket.subscriptions.values()
-        world.hub._mark(subscription)
-
-    world.number = 1
-    mark(readers[0])
-    mark(readers[1])
-    await until(lambda: readers[0].runners)
-    mark(readers[2])
-    await until(lambda: len(world.evaluations) == 2)
-    mark(readers[3])
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-    assert world.evaluations == [2, 1]
-    assert world.seen(readers) == [""] * 4
-    readers[0].reading.set()
-    await world.see(readers)
-    assert world.evaluations == [2, 1, 1]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_connection_stays_open_from_one_evaluation_to_the_next_unless_it_failed(monkeypatch):
-    monkeypatch.setattr(hub_module, "evaluate", dict.fromkeys)
-    connection.ensure_connection()
-    driver = connection.connection
-
-    assert evaluate_connected(["pair"]) == {"pair": None}
-    assert connection.connection is driver
-    connection.errors_occurred = True
-    monkeypatch.setattr(connection, "is_usable", lambda: False)
-    evaluate_connected([])
-    assert connection.connection is None
-
-
 # Changes that follow one another
 
 
@@ -894,7 +612,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     await world.change()
     await world.see(readers)
     await world.settled()
-    [watch] = world.hub._watching.values()
+    [watch] = world.hub._registry.watching.values()
     world.evaluations.clear()
 
     await world.change()
@@ -902,7 +620,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     timer = watch.pace._timer
     await world.change()
     await world.change()
-    await get_channel_layer().group_send("livegate.notices.0", pack([Notice("update", "lab.Page", "nobody's")]))
+    await get_channel_layer().group_send("livegate.notices.0", message_of(Notice("update", "lab.Page", "nobody's")))
     await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
 
     assert world.evaluations == []
@@ -918,7 +636,7 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
     first, last = await world.watch(2)
     for _ in range(2):
         await world.change()
-    [watch] = world.hub._watching.values()
+    [watch] = world.hub._registry.watching.values()
     await until(lambda: watch.pace._timer is not None)
     timer = watch.pace._timer
 
@@ -927,18 +645,7 @@ async def test_a_change_of_what_nobody_watches_any_more_is_waited_for_by_nobody(
     world.hub.unsubscribe(last.socket, ("board.Card", "7sd8f"))
 
     assert timer.cancelled()
-    assert world.hub._watching == {}
-
-
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError])
-def test_what_would_end_the_hub_or_can_not_be_handed_to_it_is_an_error_like_others(monkeypatch, error):
-    def ends(pairs):
-        raise error
-
-    monkeypatch.setattr(hub_module, "evaluate", ends)
-
-    with pytest.raises(RuntimeError, match="ended from within"):
-        evaluate_connected([])
+    assert world.hub._registry.watching == {}
 
 
 # Rights that change
@@ -985,7 +692,7 @@ async def test_many_are_examined_some_at_a_time_and_each_is_sent_away_once(demo,
     for client in clients:
         assert await client.take() == {"type": "websocket.close", "code": 4401}
     for socket in sockets:
-        hub._expel(socket)
+        hub.expel(socket)
 
     assert all(client._out.empty() for client in clients)
 
@@ -995,9 +702,8 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     [subscription] = reader.socket.subscriptions.values()
     world.number = 7
     reader.socket.busy = True
-    world.hub._mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
-    world.hub._due.append((reader.socket, [(subscription, View(b'{"n":6}', "6"))]))
-    world.hub._run_on()
+    world.hub.mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
+    world.hub._delivery.hand_out([(reader.socket, [(subscription, View(b'{"n":6}', "6"))], inf)])
     await world.see([reader])
     await world.settled()
 
@@ -1008,11 +714,11 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     [reader] = await world.watch(1)
     [subscription] = reader.socket.subscriptions.values()
     reader.socket.busy = True
-    world.hub._mark(subscription, is_outdated=True)
+    world.hub.mark(subscription, is_outdated=True)
     world.hub.look_again([subscription])
 
     assert reader.socket.dirty == {subscription: True}
-    world.hub._put_back(reader.socket, [subscription])
+    world.hub.put_back(reader.socket, [subscription])
     assert reader.socket.dirty == {subscription: True}
     reader.socket.busy = False
 
@@ -1051,7 +757,7 @@ async def test_what_waited_behind_an_answer_is_not_sent_to_who_has_given_it_up(d
 
 
 async def test_what_waited_behind_an_answer_for_too_long_is_made_anew(demo, connect, monkeypatch):
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", -1)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1)
     client = await connect(demo.ben)
     frames = [await client.subscribe(demo.card, etag=None), await client.receive()]
 
@@ -1125,7 +831,7 @@ async def test_log_outs_of_long_ago_are_forgotten(demo, connect, monkeypatch):
 async def test_a_socket_is_closed_also_where_the_hub_stops_before(demo, connect):
     first, second = await connect(demo.cleo), await connect(demo.cleo)
     hub = the_hub()
-    await until(lambda: not hub._doubted)
+    await until(lambda: not hub._examiner.doubted)
     second.reading.clear()
     demo.cleo.is_active = False
     await sync_to_async(demo.cleo.save)()
@@ -1143,7 +849,7 @@ async def test_an_examination_that_waits_keeps_nobodys_views_from_being_made(dem
         client = await connect(demo.amira)
         await client.subscribe(demo.card)
         await connect(demo.cleo, is_valid=lambda: answer.wait(PATIENCE))
-        await until(lambda: not the_hub()._doubted)
+        await until(lambda: not the_hub()._examiner.doubted)
         await rename(demo.card, "new")
         assert (await client.receive())["payload"]["title"] == "new"
     finally:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from livegate.gateway.notices import Notice, group_names, pack, token_of_session, token_of_user, unpack
+from livegate.gateway.notices import (
+    Bulletin,
+    Notice,
+    Stamp,
+    group_names,
+    pack,
+    token_of_session,
+    token_of_user,
+    unpack,
+)
 
 NOTICES = [
     Notice("update", "board.Card", "7sd8f"),
@@ -14,30 +23,53 @@ NOTICES = [
 
 
 def test_what_is_packed_is_unpacked():
-    assert unpack(pack(NOTICES)) == NOTICES
+    bulletin = Bulletin(NOTICES, Stamp("a process", 7, 5), "an echo")
+
+    assert unpack(pack(bulletin)) == bulletin
 
 
-def test_a_message_holds_the_kind_the_label_the_hashid_and_nothing_else():
-    assert pack(NOTICES[:1]) == {"type": "livegate.notices", "notices": [["update", "board.Card", "7sd8f"]], "echo": ""}
+def test_a_message_holds_the_kind_the_label_the_hashid_and_where_it_stands_and_nothing_else():
+    assert pack(Bulletin(NOTICES[:1], Stamp("a process", 7, 5))) == {
+        "type": "livegate.notices",
+        "notices": [["update", "board.Card", "7sd8f"]],
+        "stamp": ["a process", 7, 5],
+        "echo": "",
+    }
+
+
+WHOLE = {"type": "livegate.notices", "notices": [], "stamp": ["a process", 1, 0], "echo": ""}
 
 
 @pytest.mark.parametrize(
-    "message",
+    "wrong",
     [
-        {},
-        {"type": "other", "notices": []},
-        {"type": "livegate.notices"},
-        {"type": "livegate.notices", "notices": "update"},
-        {"type": "livegate.notices", "notices": [["explode", "board.Card", "7sd8f"]]},
-        {"type": "livegate.notices", "notices": [["update", "board.Card"]]},
-        {"type": "livegate.notices", "notices": [["update", "board.Card", 7]]},
-        {"type": "livegate.notices", "notices": [["access", "board.Card", "x", 7]]},
-        {"type": "livegate.notices", "notices": [["access", "board.Card", "x", "of a user", "more"]]},
-        {"type": "livegate.notices", "notices": [7]},
+        {"type": "other"},
+        {"notices": None},
+        {"notices": "update"},
+        {"notices": [["explode", "board.Card", "7sd8f"]]},
+        {"notices": [["update", "board.Card"]]},
+        {"notices": [["update", "board.Card", 7]]},
+        {"notices": [["access", "board.Card", "x", 7]]},
+        {"notices": [["access", "board.Card", "x", "of a user", "more"]]},
+        {"notices": [7]},
+        {"stamp": None},
+        {"stamp": ["a process", "1", 0]},
+        {"stamp": ["a process", 1]},
+        {"echo": 7},
     ],
 )
-def test_what_livegate_did_not_send_is_refused(message):
+def test_what_livegate_did_not_send_is_refused(wrong):
+    assert unpack(WHOLE).notices == []
+
     with pytest.raises(ValueError, match="not a"):
+        unpack({**WHOLE, **wrong})
+
+
+@pytest.mark.parametrize(
+    "message", [None, [], {}, *({key: WHOLE[key] for key in WHOLE if key != left} for left in WHOLE)]
+)
+def test_what_is_not_whole_is_refused(message):
+    with pytest.raises(ValueError, match="not a message"):
         unpack(message)
 
 

@@ -27,7 +27,7 @@ from lab.models import Document
 from lab.oracle import PEOPLE, THINGS
 from lab.stage import Gate, Stage
 
-from livegate.gateway import access, publications
+from livegate.gateway import access, delivery, publications
 from livegate.gateway import evaluation as evaluation_module
 from livegate.gateway import hub as hub_module
 from livegate.gateway import sweep as sweep_module
@@ -231,7 +231,7 @@ def machine(monkeypatch, settings, republish, transactional_db, caplog):
     gate = Gate()
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
-    monkeypatch.setattr(hub_module, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
     monkeypatch.setattr(hub_module, "evaluate", gate.around(hub_module.evaluate))
     for read in ("fetch", "renew"):
         monkeypatch.setattr(evaluation_module, read, gate.between(getattr(evaluation_module, read)))
@@ -330,13 +330,13 @@ def keep_rights(monkeypatch):
 
 def send_what_is_outdated(monkeypatch):
     """What was made before rights changed is sent all the same."""
-    mark = Hub._mark
-    monkeypatch.setattr(Hub, "_mark", lambda hub, subscription, is_outdated=False: mark(hub, subscription))
+    mark = Hub.mark
+    monkeypatch.setattr(Hub, "mark", lambda hub, subscription, is_outdated=False: mark(hub, subscription))
 
 
 def close_nobody(monkeypatch):
     """Who has to go stays connected."""
-    monkeypatch.setattr(Hub, "_expel", lambda hub, socket: None)
+    monkeypatch.setattr(Hub, "expel", lambda hub, socket, code=4401: None)
 
 
 def remember_who_was_refused(monkeypatch):

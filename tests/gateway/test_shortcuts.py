@@ -364,11 +364,10 @@ def socket(viewer):
 
 async def test_of_each_batch_something_is_sent_however_late_it_is(hub, socket):
     first, second = socket.subscriptions.values()
-    hub._due.append((socket, [(first, View(b"{}", "0" * 32)), (second, View(b"{}", "0" * 32))]))
-    hub._expires = hub._loop.time() - 1
+    late = hub._loop.time() - 1
 
-    hub._run_on()
-    await until(lambda: hub._runner is None)
+    hub._delivery.hand_out([(socket, [(first, View(b"{}", "0" * 32)), (second, View(b"{}", "0" * 32))], late)])
+    await until(lambda: hub._delivery.runner is None)
 
     assert len(socket.sent) == 1
     assert list(socket.dirty) == [second]

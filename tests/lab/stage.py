@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from board.models import Card
 from channels.layers import channel_layers, get_channel_layer
-from clients import PATIENCE
+from clients import PATIENCE, all_is_sent
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
@@ -222,18 +222,18 @@ class Stage:
     async def hear(self) -> None:
         """Wait until every notice was heard."""
         async with asyncio.timeout(PATIENCE):
-            while courier._waiting or courier._tasks or queued():
+            while not all_is_sent() or queued():
                 await asyncio.sleep(A_MOMENT)
 
     def is_quiet(self) -> bool:
         hub = hub_module._hubs.get(self.loop)
-        if courier._waiting or courier._tasks or queued():
+        if not all_is_sent() or queued():
             return False
         if hub is None:
             return True
         waiting = {screen.socket for screen in self.screens if screen.stuck}
-        return not (hub._ready or hub._due or hub._doubted) and not any(
-            socket.busy or socket.dirty for socket in hub.sockets - waiting
+        return not (hub._ready or hub._delivery.due or hub._examiner.doubted) and not any(
+            socket.busy or socket.dirty or socket.unanswered for socket in hub.sockets - waiting
         )
 
     async def quiet(self) -> None:
@@ -242,8 +242,8 @@ class Stage:
         async with asyncio.timeout(PATIENCE):
             while calm < 3:
                 if hub := hub_module._hubs.get(self.loop):
-                    await self.loop.run_in_executor(hub._evaluator, int)
-                    await self.loop.run_in_executor(hub._examiner, int)
+                    await hub._evaluator.do(str, None)
+                    await hub._examiner._worker.do(str, None)
                 await asyncio.sleep(0)
                 calm = calm + 1 if self.is_quiet() else 0
 

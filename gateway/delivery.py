@@ -1,0 +1,221 @@
+"""The delivery: sends each socket what was decided for it; none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..serializers.settings import setting
+from . import frames
+from .logs import report
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+
+    from .decisions import Decision
+    from .subscriptions import Socket, Subscription
+
+    Decided = tuple[Subscription, Decision]
+    # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
+    Parcel = tuple[Socket, list[Decided], float]
+
+# A view that was not sent this many seconds after it was made is not sent, but made anew.
+VIEW_LIFETIME = 1.0
+# To so many sockets in a row is sent before everything else in the event loop has its turn.
+SENDS_IN_A_ROW = 250
+# Seconds. What is refused is refused so long after it was asked for, or a multiple of it: not when it is known that
+# there is nothing to see, which takes less long for what never existed than for what may not be seen.
+REFUSAL_BEAT = 0.05
+# Stands for the ETag of what a client holds, where that is not known; no view has it.
+UNKNOWN = ""
+# WebSocket close codes: for an error of the server's (RFC 6455, 7.4.1); for a client that takes nothing.
+INTERNAL_ERROR, TOO_SLOW = 1011, 4408
+
+
+class Sender(Protocol):
+    """For whom is delivered: a hub."""
+
+    def mark(self, subscription: Subscription) -> None: ...
+    def put_back(self, socket: Socket, subscriptions: Collection[Subscription]) -> None: ...
+    def unsubscribe(self, socket: Socket, key: tuple[str, str]) -> None: ...
+    def drop(self, socket: Socket) -> None: ...
+    def expel(self, socket: Socket, code: int) -> None: ...
+    def turn_to(self, socket: Socket) -> None: ...
+    def is_behind(self, socket: Socket) -> bool: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
+
+
+class Delivery:
+    """Sends to one socket after the other, in one task, as long as none makes it wait.
+
+    When one does, another task takes over all the others, and the first ends with that socket: a client that reads
+    slowly delays nobody else, and the many that do not cost no task each. One that takes nothing for
+    ``SLOW_CLIENT_TIMEOUT`` is closed.
+    """
+
+    def __init__(self, hub: Sender) -> None:
+        self.due: deque[Parcel] = deque()
+        self.runner: asyncio.Task[None] | None = None
+        self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._sending_to: Socket | None = None  # the runner's
+        self._all_handed_out = asyncio.Event()
+
+    async def finish(self) -> None:
+        """Until everything was handed out; what waits for a slow client was."""
+        while self.due:
+            self._all_handed_out.clear()
+            await self._all_handed_out.wait()
+
+    def hand_out(self, parcels: Collection[Parcel]) -> None:
+        """Send these. Their sockets are busy, and put back when it is done."""
+        self.due.extend(parcels)
+        self._run_on()
+
+    def abandon(self, socket: Socket) -> None:
+        """Wait no longer for what is being sent to a socket."""
+        if socket.delivery is not None:
+            self._relieve(socket.delivery)
+            socket.delivery.cancel()
+
+    async def answer(self, socket: Socket, frame: str) -> None:
+        """Send a frame that says nothing of an object, besides what is delivered."""
+        try:
+            async with asyncio.timeout(setting("SLOW_CLIENT_TIMEOUT")):
+                await socket.send(frame)
+        except TimeoutError:
+            self._time_out(socket)
+
+    def _run_on(self) -> None:
+        if self.runner is None and self.due:
+            self.runner = self._hub.spawn(self._run())
+
+    async def _run(self) -> None:
+        runner = asyncio.current_task()
+        while self.due and self.runner is runner:
+            # Comes to be called while it waits for a socket, and only then.
+            relief = self._loop.call_soon(self._be_patient, runner)
+            for _ in range(SENDS_IN_A_ROW):
+                if not self.due or self.runner is not runner:
+                    break
+                socket, decided, expires = self.due.popleft()
+                socket.delivery, self._sending_to = runner, socket
+                try:
+                    await self._deliver(socket, decided, expires)
+                except (Exception, asyncio.CancelledError) as error:
+                    await self._give_up(socket, error)
+                socket.delivery = None
+                if socket.patience is not None:
+                    socket.lose_patience()
+            relief.cancel()
+            if self.runner is runner:
+                await asyncio.sleep(0)  # everything else in this loop has its turn
+        self._relieve(runner)
+
+    def _be_patient(self, runner: asyncio.Task[None] | None) -> None:
+        """A socket makes its runner wait: for so long it may."""
+        if self.runner is runner and self._sending_to is not None:
+            self._sending_to.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
+        self._relieve(runner)
+
+    def _relieve(self, runner: asyncio.Task[None] | None) -> None:
+        if self.runner is runner:
+            self.runner = None
+            self._all_handed_out.set()
+            self._run_on()
+
+    def _time_out(self, socket: Socket) -> None:
+        self._hub.expel(socket, TOO_SLOW)
+
+    async def _deliver(self, socket: Socket, decided: list[Decided], expires: float) -> None:
+        for position, (subscription, decision) in enumerate(decided):
+            if socket.dirty and socket.dirty.get(subscription):
+                continue  # rights changed since it was made
+            if position and self._loop.time() > expires:
+                self._hub.put_back(socket, [one for one, _ in decided[position:]])
+                return
+            for number, frame in enumerate(self._settle(subscription, decision)):
+                if number and self._is_too_late(subscription, decision, frame, expires):
+                    subscription.etag = UNKNOWN
+                    break
+                await socket.send(frame)
+                if socket.patience is not None:  # it takes something, if slowly
+                    socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
+        if socket.refusals:
+            await self._say_refusals(socket)
+        if socket.is_behind or self._hub.is_behind(socket):
+            await self._tell(socket)
+        self._hub.put_back(socket, [])
+
+    async def _say_refusals(self, socket: Socket) -> None:
+        refused, socket.refusals = socket.refusals, []
+        for subscription in refused:
+            if subscription.requests and subscription not in socket.dirty:  # else it was, or is just, decided anew
+                for frame in self._settle(subscription, None):
+                    await socket.send(frame)
+
+    async def _tell(self, socket: Socket) -> None:
+        """Say that what the client holds may be old, or that it is no more."""
+        if not socket.is_behind:
+            socket.is_behind = True
+            await socket.send(frames.delayed())
+        elif not socket.dirty and not self._hub.is_behind(socket):
+            socket.is_behind = False
+            await socket.send(frames.current())
+
+    async def _give_up(self, socket: Socket, error: BaseException) -> None:
+        """Close a socket that could not be sent its views: its client would wait without a word."""
+        if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
+            raise error
+        if not isinstance(error, OSError):  # as it is when the connection is gone
+            report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
+        self._hub.drop(socket)
+        try:
+            await socket.close(INTERNAL_ERROR)
+        except (Exception, asyncio.CancelledError):
+            if is_cancelled(socket.delivery):
+                raise
+
+    def _is_too_late(self, subscription: Subscription, decision: Decision, frame: str, expires: float) -> bool:
+        """Whether a view that waited for an answer before it is not to be sent any more: it is made anew, or was given
+        up meanwhile."""
+        if decision is None or frame is not decision.frame:  # an answer, which is never too late
+            return False
+        if not subscription.is_current:
+            return True
+        if self._loop.time() > expires:
+            self._hub.mark(subscription)
+        return subscription in subscription.socket.dirty
+
+    def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
+        if not subscription.is_current:
+            return []
+        if decision is None and subscription.requests and self._has_to_wait(subscription):
+            return []
+        texts = subscription.settle(decision)
+        if not subscription.admitted:  # refused; what is asked from here on is a new subscription
+            self._hub.unsubscribe(subscription.socket, subscription.key)
+        return texts
+
+    # Refusing
+
+    def _has_to_wait(self, subscription: Subscription) -> bool:
+        """Whether a refusal has to wait for the next beat after the request came."""
+        now = self._loop.time()
+        if subscription.beat is None:
+            beats = max(ceil((now - subscription.asked) / REFUSAL_BEAT), 1)
+            subscription.beat = subscription.asked + beats * REFUSAL_BEAT
+            self._loop.call_at(subscription.beat, self._refuse, subscription, subscription.beat)
+        return now < subscription.beat
+
+    def _refuse(self, subscription: Subscription, beat: float) -> None:
+        if subscription.is_current and subscription.beat == beat:  # else it was answered otherwise
+            subscription.beat = -inf
+            subscription.socket.refusals.append(subscription)
+            self._hub.turn_to(subscription.socket)
+
+
+def is_cancelled(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and task.cancelling() > 0

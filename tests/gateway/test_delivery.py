@@ -1,0 +1,384 @@
+"""The delivery: nobody waits for anybody, and who takes nothing has to go."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from asgiref.sync import sync_to_async
+from board.models import Card
+from clients import until
+
+from livegate.gateway import delivery
+from livegate.gateway import hub as hub_module
+from livegate.gateway.delivery import Delivery
+from livegate.gateway.hub import leave
+from livegate.gateway.metrics import counts
+from livegate.gateway.notifications import anotify
+from livegate.gateway.subscriptions import Subscription
+
+
+@pytest.mark.parametrize("stalled", [[0], [3], [0, 1], [0, 3], [1, 2, 3]])
+async def test_a_send_that_never_ends_delays_no_other_and_costs_nothing_afterwards(world, stalled):
+    readers = await world.watch(5)
+    slow = [readers[number] for number in stalled]
+    quick = [reader for reader in readers if reader not in slow]
+    for reader in slow:
+        reader.reading.clear()
+
+    await world.change()
+    await world.see(quick)
+    await world.settled()
+    tasks = world.tasks
+    for _ in range(5):
+        await world.change()
+        await world.see(quick)
+        await world.settled()
+
+    assert world.tasks == tasks
+    assert [reader.sent for reader in slow] == [[]] * len(slow)
+    assert {reader.socket.delivery for reader in slow} <= tasks
+    assert len({reader.socket.delivery for reader in slow}) == len(slow)
+    assert {reader.socket.delivery for reader in quick} == {None}
+    assert [len(reader.runners) for reader in slow] == [1] * len(slow)
+
+    for reader in slow:
+        reader.reading.set()
+    await world.see(slow)
+    assert [len(reader.sent) for reader in slow] == [2] * len(slow)  # the one that waited, and the latest
+
+
+@pytest.mark.parametrize("stalled", [1, 2])
+async def test_a_stalled_socket_can_be_left_and_leaves_no_task(world, stalled):
+    readers = await world.watch(3)
+    for reader in readers[:stalled]:
+        reader.reading.clear()
+    await world.change()
+    await world.see(readers[stalled:])
+    deliveries = [reader.socket.delivery for reader in readers[:stalled]]
+
+    for reader in readers[:stalled]:
+        await leave(reader.socket, world.hub)
+
+    await until(lambda: all(delivery.done() for delivery in deliveries))
+    assert all(delivery.cancelled() for delivery in deliveries)
+    assert len(world.tasks) == 4  # which hear, evaluate, examine and sweep
+    await world.change()
+    await world.see(readers[stalled:])
+
+
+async def test_the_last_sockets_may_all_be_stalled_and_leave_no_task(world):
+    before = asyncio.all_tasks()
+    readers = await world.watch(3)
+    for reader in readers:
+        reader.reading.clear()
+    await world.change()
+    await until(lambda: all(reader.runners for reader in readers))
+
+    for reader in readers:
+        await leave(reader.socket, world.hub)
+
+    assert hub_module._hubs == {}
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_socket_that_is_left_before_its_turn_is_sent_nothing(world):
+    readers = await world.watch(3)
+
+    async def leave_the_last(text):
+        world.hub.abandon(readers[2].socket)
+
+    readers[0].socket.send = leave_the_last
+    await world.change()
+    await world.see(readers[1:2])
+    await world.settled()
+
+    assert readers[2].sent == []
+    assert readers[2].socket.delivery is None
+
+
+async def test_three_hundred_are_sent_the_same_frame_one_after_the_other_in_one_task(world):
+    readers = await world.watch(300)
+
+    await world.change()
+    await world.see(readers)
+    await world.settled()
+
+    assert len({runner for reader in readers for runner in reader.runners}) == 1
+    assert [len(reader.sent) for reader in readers] == [1] * 300
+    assert len({id(text) for reader in readers for text in reader.sent}) == 1  # written once
+    assert {reader.socket.delivery for reader in readers} == {None}
+
+
+async def test_everything_else_has_its_turn_between_so_many_sends(world, monkeypatch):
+    monkeypatch.setattr(delivery, "SENDS_IN_A_ROW", 10)
+    readers = await world.watch(35)
+    loop, turns = asyncio.get_running_loop(), []
+
+    def turn():
+        turns.append(sum(len(reader.sent) for reader in readers))
+        if turns[-1] < 35:
+            loop.call_soon(turn)
+
+    turn()
+    await world.change()
+    await world.see(readers)
+
+    sent_in_a_turn = [later - earlier for earlier, later in pairwise(turns)]
+    assert max(sent_in_a_turn) == 10
+    assert len({runner for reader in readers for runner in reader.runners}) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(), TypeError(), asyncio.CancelledError()])
+@pytest.mark.parametrize("close_error", [None, OSError(), asyncio.CancelledError()])
+async def test_a_send_that_fails_or_is_cancelled_closes_its_socket_and_no_other_notices(
+    world, error, close_error, caplog
+):
+    readers = await world.watch(5)
+    readers[2].error, readers[2].close_error = error, close_error
+    others = [reader for reader in readers if reader is not readers[2]]
+
+    for _ in range(3):
+        await world.change()
+        await world.see(others)
+        await world.settled()
+
+    assert readers[2].closed == [1011]
+    assert readers[2].socket not in world.hub.sockets
+    assert readers[2].socket.delivery is None
+    assert len(world.tasks) == 4
+    assert [record.event for record in caplog.records] == ([] if isinstance(error, OSError) else ["delivery_failed"])
+
+
+@pytest.mark.parametrize("close_error", [None, OSError])
+async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, close_error):
+    readers = await world.watch(3)
+    readers[0].error = OSError()
+    readers[0].reading.clear()
+
+    async def close(code):
+        readers[0].closed.append(code)
+        try:
+            await readers[0].reading.wait()
+        finally:
+            if close_error:
+                raise close_error
+
+    readers[0].socket.close = close
+    for _ in range(2):
+        await world.change()
+        await world.see(readers[1:])
+    delivery = readers[0].socket.delivery
+
+    await leave(readers[0].socket, world.hub)
+
+    await until(delivery.done)
+    await world.settled()
+    assert len(world.tasks) == 4
+
+
+async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
+    relieved = []
+    monkeypatch.setattr(Delivery, "_be_patient", lambda self, runner: relieved.append(runner))  # as if it took a second
+    readers = await world.watch(4)
+    readers[0].reading.clear()
+    world.evaluations.clear()
+
+    def mark(reader):
+        [subscription] = reader.socket.subscriptions.values()
+        world.hub.mark(subscription)
+
+    world.number = 1
+    mark(readers[0])
+    mark(readers[1])
+    await until(lambda: readers[0].runners)
+    mark(readers[2])
+    await until(lambda: len(world.evaluations) == 2)
+    mark(readers[3])
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert world.evaluations == [2, 1]
+    assert world.seen(readers) == [""] * 4
+    readers[0].reading.set()
+    await world.see(readers)
+    assert world.evaluations == [2, 1, 1]
+
+
+# Clients that take nothing
+
+
+@pytest.fixture
+def impatient(settings):
+    """A client that takes nothing is closed at once, nearly."""
+    settings.LIVEGATE = {**settings.LIVEGATE, "SLOW_CLIENT_TIMEOUT": 0.01}
+
+
+async def test_who_takes_nothing_is_closed_when_it_reads_again_and_no_other_notices(world, impatient):
+    slow, quick = await world.watch(2)
+    before = counts()["sockets_too_slow"]
+    slow.reading.clear()
+
+    await world.change()
+    await world.see([quick])
+    await until(lambda: slow.closed)
+    await world.change()
+    await world.see([quick])
+
+    assert slow.closed == [4408]
+    assert slow.socket not in world.hub.sockets
+    assert quick.closed == []
+    assert counts()["sockets_too_slow"] == before + 1
+    await world.settled()
+    assert len(world.tasks) == 4
+
+
+async def test_who_takes_something_now_and_then_stays(world, settings, monkeypatch):
+    settings.LIVEGATE = {**settings.LIVEGATE, "SLOW_CLIENT_TIMEOUT": 1_000}
+    [slow] = await world.watch(1)
+    slow.reading.clear()
+    frames = ["one", "two", "three"]
+    monkeypatch.setattr(Subscription, "settle", lambda subscription, decision: frames)
+
+    await world.change()
+    await until(lambda: slow.socket.patience is not None)
+    first = slow.socket.patience
+    slow.reading.set()
+    await until(lambda: slow.sent == frames)
+    await world.settled()
+
+    assert first.cancelled()
+    assert slow.socket.patience is None
+    assert slow.closed == []
+
+
+async def test_an_answer_that_is_not_taken_closes_its_socket_too(demo, connect, impatient):
+    client, other = await connect(demo.amira), await connect(demo.ben)
+    await other.subscribe(demo.card)
+    client.reading.clear()
+    await client.send({"action": "ping"})
+    [hub] = hub_module._hubs.values()
+    await until(lambda: len(hub.sockets) == 1)
+    client.reading.set()
+
+    assert await client.take() == {"type": "websocket.close", "code": 4408}
+    await sync_to_async(demo.card.save)()
+    assert (await other.ask({"action": "ping"}))["type"] == "PONG"
+
+
+# Refusals
+
+
+async def refused_after(client, hashid):
+    """After how many seconds, in the loop's time."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    answer = await client.ask({"model": "board.Card", "id": hashid, "request_id": 1})
+    assert answer["payload"]["code"] == "not_found"
+    return loop.time() - begun
+
+
+async def test_a_refusal_comes_on_the_beat_whether_there_is_something_to_hide_or_not(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.2)
+    await Card.objects.aupdate(public=False)
+    client = await connect(demo.dev)
+    hub = next(iter(hub_module._hubs.values()))
+    evaluate, held = hub_module.evaluate, []
+
+    def evaluated(pairs):
+        held.append(pairs)
+        return evaluate(pairs)
+
+    monkeypatch.setattr(hub_module, "evaluate", evaluated)
+
+    for hashid in (demo.card.hashid, Card(pk=999).hashid, "?"):
+        assert await refused_after(client, hashid) >= 0.2
+    assert [len(pairs) for pairs in held] == [1, 1, 1]  # decided once each, and at once
+    assert list(hub.subscriptions()) == []
+
+
+async def test_what_is_decided_after_the_beat_is_refused_on_the_next(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.2)
+    client = await connect(demo.dev)
+    evaluate, loop = hub_module.evaluate, asyncio.get_running_loop()
+
+    def slow(pairs):
+        asked = loop.time()
+        while loop.time() < asked + 0.21:
+            pass
+        return evaluate(pairs)
+
+    monkeypatch.setattr(hub_module, "evaluate", slow)
+
+    assert await refused_after(client, Card(pk=999).hashid) >= 0.4
+
+
+async def test_refusals_come_in_the_order_in_which_was_asked(demo, connect):
+    client = await connect(demo.dev)
+    for number in range(20):
+        await client.send({"model": "board.Card", "id": Card(pk=900 + number).hashid, "request_id": number})
+
+    assert [(await client.receive())["meta"]["request_id"] for _ in range(20)] == list(range(20))
+
+
+async def test_who_is_granted_the_object_before_the_beat_is_not_refused(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
+    await Card.objects.aupdate(public=False)
+    client = await connect(demo.dev)
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
+    [hub] = hub_module._hubs.values()
+    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
+    [subscription] = hub.subscriptions()
+    beat = subscription.beat
+
+    await Card.objects.aupdate(public=True)
+    await anotify(demo.card)
+
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+    hub._delivery._refuse(subscription, beat)  # as when the beat comes
+    assert subscription.socket.refusals == []
+
+
+async def test_what_is_given_up_before_the_beat_is_not_refused(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
+    client = await connect(demo.dev)
+    name = {"model": "board.Card", "id": Card(pk=999).hashid}
+    await client.send(name)
+    [hub] = hub_module._hubs.values()
+    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
+    [subscription] = hub.subscriptions()
+    await client.send({"action": "unsubscribe", **name})
+    await until(lambda: not list(hub.subscriptions()))
+
+    hub._delivery._refuse(subscription, subscription.beat)
+
+    assert subscription.socket.refusals == []
+    await client.nothing()
+
+
+async def test_what_is_being_decided_anew_on_the_beat_is_not_refused_before(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
+    await Card.objects.aupdate(public=False)
+    client = await connect(demo.dev)
+    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
+    [hub] = hub_module._hubs.values()
+    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
+    [subscription] = hub.subscriptions()
+
+    await Card.objects.aupdate(public=True)
+    hub._delivery._refuse(subscription, subscription.beat)
+    hub.mark(subscription)
+
+    assert (await client.receive())["type"] == "SUBSCRIBED"
+
+
+async def test_an_answer_that_was_given_meanwhile_is_not_given_again(world):
+    [reader] = await world.watch(1)
+    [subscription] = reader.socket.subscriptions.values()
+    reader.socket.refusals.append(subscription)
+    world.hub.turn_to(reader.socket)
+    await until(lambda: not reader.socket.refusals)
+    await world.settled()
+
+    assert reader.sent == []
