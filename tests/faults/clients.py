@@ -41,6 +41,7 @@ class Client:
         self.unanswered = set(self.views)
         self.processes: list[str] = []  # that it has reached, one for each connection
         self.closed_with: list[int] = []
+        self.is_delayed = self.was_delayed = False  # and was told so
         self.may_connect = asyncio.Event()
         self.may_connect.set()
         self._etags: dict[Key, str] = {}
@@ -58,6 +59,7 @@ class Client:
 
     async def _connect(self) -> None:
         async with self._connection as self._socket:
+            self.is_delayed = False
             self.processes.append(self._socket.response.headers["x-process"])
             try:
                 await self.ask(self.views)
@@ -84,8 +86,12 @@ class Client:
             await self._socket.send(json.dumps({"action": "subscribe", **request}))
 
     def _hear(self, frame: Any) -> None:
-        meta = frame["meta"]
+        meta = frame.get("meta")
         match frame["type"].partition("_")[0]:
+            case "DELAYED":
+                self.is_delayed = self.was_delayed = True
+            case "CURRENT":
+                self.is_delayed = False
             case "SUBSCRIBED":
                 self.unanswered.discard(Key(*meta["request_id"]))
             case "ERROR":

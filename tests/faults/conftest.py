@@ -30,7 +30,6 @@ async def crowd(site: Site) -> AsyncIterator[Crowd]:
     try:
         yield crowd
     finally:
-        for client in crowd.clients:
-            await client.end()
+        await crowd.end()
         await site.writer.do("end")
         print(site.outputs()[before:])  # shown where the test has failed

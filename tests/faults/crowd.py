@@ -66,6 +66,9 @@ class Crowd:
         self.clients.append(client)
         return client
 
+    async def end(self) -> None:
+        await asyncio.gather(*(client.end() for client in self.clients))
+
     async def gather(self, *addresses: str) -> None:
         """Each of the people at each of these addresses."""
         for address in addresses:
@@ -130,6 +133,8 @@ class Crowd:
                 continue
             if client.task.done():
                 client.task.result()
+            if client.is_delayed:
+                found.append(f"{client.name or 'anonymous'} was told to be delayed, and not that this is over")
             for key, view in client.views.items():
                 if view != truth[client.name, key] or key in client.unanswered:
                     waits = ", and waits for an answer" if key in client.unanswered else ""
