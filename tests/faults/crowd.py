@@ -96,6 +96,10 @@ class Crowd:
     def is_answered(self) -> bool:
         return all(not client.unanswered and client.is_informed for client in self.clients)
 
+    async def be_told_of_delay(self) -> None:
+        """Everybody is told that what they hold may be old."""
+        await until(lambda: all(client.was_delayed for client in self.clients), RECOVERY, lambda: "Not all are told.")
+
     def views(self, key: Key) -> list[tuple[str, Any]]:
         """What each client holds of an object, in the order in which they came."""
         return [(client.name, client.views[key]) for client in self.clients]

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from .clients import Key
 
 PATHS = {"board.Card": "cards", "board.Board": "boards"}
-# Seconds that the channel layer may take, and that a client may take nothing.
+# Seconds that the channel layer may take, between two calls into it, and that a client may take nothing.
 SEND_TIMEOUT = 1
+HEARTBEAT = 0.5
 SLOW_CLIENT_TIMEOUT = 1
 # Of the strict gateway: seconds between sweeps, and within which one has found what no notice told; seconds between
 # pings, and for a client to answer them.
@@ -46,12 +47,12 @@ class Gateway(servers.Server):
         port = servers.free_port()
         self.address = f"127.0.0.1:{port}"
         self.port = port
-        limits = {"SEND_TIMEOUT": SEND_TIMEOUT, "SLOW_CLIENT_TIMEOUT": SLOW_CLIENT_TIMEOUT, **livegate}
+        brief = {"SEND_TIMEOUT": SEND_TIMEOUT, "HEARTBEAT": HEARTBEAT, "SLOW_CLIENT_TIMEOUT": SLOW_CLIENT_TIMEOUT}
         super().__init__(
             [sys.executable, "-m", "uvicorn", "faults.asgi:application", "--port", str(port), *QUIET, *options],
             "uvicorn",
             lambda: servers.accepts(port),
-            env={**environment, "LIVEGATE": json.dumps(limits)},
+            env={**environment, "LIVEGATE": json.dumps({**brief, **livegate})},
         )
 
 
@@ -113,7 +114,7 @@ class Site:
         path = os.pathsep.join(str(servers.ROOT / folder) for folder in ("tests", "example_site"))
         own = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "faults.settings", "PYTHONPATH": path}
         self._environment = {**os.environ, **own}
-        rarely, often = {"SWEEP_PERIOD": float(os.environ.get("HACK", 100_000))}, {"SWEEP_PERIOD": SWEEP_PERIOD}
+        rarely, often = {"SWEEP_PERIOD": 100_000}, {"SWEEP_PERIOD": SWEEP_PERIOD}
         pings = ["--ws-ping-interval", str(PING_INTERVAL), "--ws-ping-timeout", str(PING_TIMEOUT)]
         self.gateway = Gateway(self.behind(self.wire.port), rarely)
         self.workers = Gateway(self.behind(self.redis_port), rarely, "--workers", "2")

@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted under its writers and its readers."""
+"""PostgreSQL is restarted under those who write and those who read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .crowd import RECOVERY
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
-async def test_restarted_while_changes_are_made(site, crowd, way):
+async def test_postgresql_is_restarted_while_changes_are_made(site, crowd, way):
     await crowd.gather(site.gateway.address, site.workers.address)
 
     async with crowd.writing() as written:
