@@ -113,7 +113,8 @@ class Crowd:
         await self.site.writer.do("rewrite")
         await self.come_to_know(PROMPT)
         log = await self.site.writer.do("end")
-        assert list(self.forbidden(log["allowed"])) == []
+        forbidden = list(self.forbidden(log["allowed"]))
+        assert forbidden == [], forbidden
 
     async def come_to_know(self, within: float) -> None:
         """Within so many seconds the views of everybody who is not away are those that a GET shows them, and nothing
