@@ -15,7 +15,7 @@ async def test_a_gateway_is_killed_and_its_clients_come_back_to_the_one_that_tak
     async with crowd.writing(site.workers) as written:
         await site.writer.do("go_on", seconds=0.5)
         site.gateway.kill()
-        await site.writer.do("go_on", seconds=0.5)
+        await site.writer.do("save_once")
         await asyncio.to_thread(site.gateway.start)
 
     await crowd.settle(within=RECOVERY)
