@@ -28,6 +28,7 @@ from .courier import courier
 from .logs import report
 from .notices import Notice, token_of_session, token_of_user
 from .notifications import notices_of, post_after_commit
+from .primary import from_primary
 from .publications import all_publications, relatives
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def tell(make: Callable[[], Iterable[Notice]], using: str) -> None:
     whom it concerns, everybody is told."""
     try:
         try:
-            notices = list(make())
+            with from_primary():  # a replica can't tell of what is being written
+                notices = list(make())
         except Exception as error:
             report("notices_widened", "Whom a change of rights concerns is not known; everybody is told.", error)
             notices = EVERYBODY

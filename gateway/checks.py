@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import router
 from django.utils.module_loading import import_string
 from guardian.backends import ObjectPermissionBackend
 from rest_framework import serializers
@@ -20,10 +25,11 @@ from ..serializers.settings import DEFAULTS, setting
 from .changes import tracker_names
 from .consumers import NotificationConsumer
 from .models import PushModelMixin
+from .primary import from_primary
 from .publications import all_publications, find, is_serializer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .publications import Publication
 
@@ -32,12 +38,14 @@ MAY_BE_ZERO = {"CANARY_SHARE", "NOTICE_INTERVAL"}
 # So many applications may stand around one another.
 DEEPEST = 30
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
     """The channel layer, the authentication backends and the ``LIVEGATE`` dict."""
-    return [*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings(), *bad_numbers()]
+    problems = (*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings())
+    return [*problems, *bad_numbers(), *bad_switches()]
 
 
 @register(Tags.models)
@@ -61,7 +69,9 @@ def check_publications(**_: Any) -> list[CheckMessage]:
             *unwatched_problems(publication),
             *guard_problems(publication),
         ]
-    return problems
+    users: Any = get_user_model()
+    querysets = [*(publication.queryset for publication in publications), users._default_manager.all()]
+    return [*problems, *replica_problems(querysets)]
 
 
 def channel_layer_problems() -> Iterator[CheckMessage]:
@@ -75,9 +85,44 @@ def channel_layer_problems() -> Iterator[CheckMessage]:
     elif default.get("BACKEND") == IN_MEMORY and not settings.DEBUG:
         yield Warning(
             "The in-memory channel layer does not leave its process: saves elsewhere are not pushed.",
-            hint="Outside of development, use channels_redis.pubsub.RedisPubSubChannelLayer.",
+            hint=f"Outside of development, use {PUBSUB}.",
             id="livegate.W001",
         )
+    else:
+        yield from redis_problems(default)
+
+
+def redis_problems(configured: dict[str, Any]) -> Iterator[CheckMessage]:
+    """What channels_redis does without a word."""
+    try:
+        layer = import_string(configured["BACKEND"])
+        is_core = issubclass(layer, RedisChannelLayer)
+        is_redis = is_core or issubclass(layer, RedisPubSubChannelLayer)
+        hosts = decode_hosts(configured.get("CONFIG", {}).get("hosts")) if is_redis else []
+        timeouts = {create_pool(host).make_connection().socket_timeout for host in hosts}
+    except Exception:
+        return  # Channels says so itself, when it is used
+    if is_core:
+        yield Warning(
+            "The core Redis layer drops notices without a word: beyond its capacity, 100 unless it is set, and for a "
+            "process that has listened for longer than group_expiry, a day unless it is set.",
+            hint=f"Use {PUBSUB}. Here, what was dropped is shown by the next sweep only (SWEEP_PERIOD).",
+            id="livegate.W007",
+        )
+    for timeout in sorted(timeouts, key=str):
+        if timeout is None:
+            yield Warning(
+                "The channel layer waits for ever for a Redis that takes its connection and does not answer.",
+                hint=f'Set "socket_timeout": {10 if is_core else 5} for each of the hosts, instead of None.',
+                id="livegate.W009",
+            )
+        elif is_core and timeout <= layer.brpop_timeout:
+            yield Warning(
+                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and fails after {timeout} "
+                "(socket_timeout) when nothing comes; everything is evaluated again then.",
+                hint='Set "socket_timeout": 10 for each of the hosts.',
+                id="livegate.W009",
+            )
 
 
 def backend_problems() -> Iterator[CheckMessage]:
@@ -176,7 +221,7 @@ def unknown_settings() -> Iterator[CheckMessage]:
 
 def bad_numbers() -> Iterator[CheckMessage]:
     for name, default in DEFAULTS.items():
-        if isinstance(default, int | float):
+        if isinstance(default, int | float) and not isinstance(default, bool):
             value = setting(name)
             kind = int if isinstance(default, int) else int | float
             number = isinstance(value, kind) and not isinstance(value, bool)
@@ -188,6 +233,16 @@ def bad_numbers() -> Iterator[CheckMessage]:
         yield bad_number("HASHID_MIN_LENGTH", f"must not be above {MAX_LENGTH}: no longer hashid is read")
     if isinstance(setting("CANARY_SHARE"), int | float) and setting("CANARY_SHARE") > 1:
         yield bad_number("CANARY_SHARE", "must not be above 1: all decisions")
+
+
+def bad_switches() -> Iterator[CheckMessage]:
+    for name, default in DEFAULTS.items():
+        if isinstance(default, bool) and not isinstance(setting(name), bool):
+            yield Error(
+                f'LIVEGATE["{name}"] is {setting(name)!r}, and must be True or False.',
+                hint=f"The default is {default}.",
+                id="livegate.E010",
+            )
 
 
 def bad_number(name: str, rule: str) -> CheckMessage:
@@ -239,6 +294,24 @@ def unwatched_problems(publication: Publication) -> Iterator[CheckMessage]:
                 obj=model,
                 id="livegate.W006",
             )
+
+
+@from_primary()
+def replica_problems(querysets: Iterable[Any]) -> list[CheckMessage]:
+    """A queryset that names its database is read there, also where what is written comes to that one later."""
+    if not setting("READ_PRIMARY"):
+        return []
+    read = [(one.model, one.db, router.db_for_write(one.model)) for one in querysets]
+    return [
+        Warning(
+            f"{model._meta.label} is read from the database {named}, and written to {primary}.",
+            hint="If that is a replica, leave using() away: who lost a right there keeps it as long as it lags.",
+            obj=model,
+            id="livegate.W008",
+        )
+        for model, named, primary in read
+        if named != primary
+    ]
 
 
 def guard_problems(publication: Publication) -> Iterator[CheckMessage]:

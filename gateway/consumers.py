@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .messages import Message
 
 SUBPROTOCOL = "livegate"
+# The WebSocket close codes that are not of the protocol itself (RFC 6455, 7.4.2).
+OF_APPLICATIONS = range(3_000, 5_000)
 
 
 class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channels is untyped
@@ -62,6 +64,16 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
             await self.carry_out(parse(text_data))
         except Refusal as refusal:
             await self.hub.answer(self.socket, frames.refused(refusal.code, refusal.request_id))
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Daphne lets an application close with 1000 or with codes from 3000 on, and refuses others. It then is 3000
+        more, for a socket that stays open without a word is worse."""
+        try:
+            await super().close(code, reason)
+        except Exception:
+            if code is None or code in OF_APPLICATIONS:
+                raise
+            await super().close(OF_APPLICATIONS.start + code, reason)
 
     async def carry_out(self, message: Message) -> None:
         if message.action == "ping":

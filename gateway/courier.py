@@ -129,12 +129,11 @@ class Courier:
     def _carry_from(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
         with self._lock:
             if stream.carrier is loop and stream.task is None:
-                stream.task = loop.create_task(self._carry(stream))
+                stream.task, stream.hurry = loop.create_task(self._carry(stream)), asyncio.Event()
 
     async def _carry(self, stream: Stream) -> None:
         """Send all that is waiting, however long it takes."""
         try:
-            stream.hurry = asyncio.Event()
             await asyncio.sleep(COLLECTING)
             pause = FIRST_PAUSE
             while self._is_to_go_on(stream):
@@ -202,8 +201,7 @@ class Courier:
             carrying = [one for one in self._streams.values() if one.carrier is loop]
         for stream in carrying:
             self._carry_from(loop, stream)
-            if stream.hurry is not None:
-                stream.hurry.set()
+            stream.hurry.set()
         await asyncio.gather(*[one.task for one in carrying if one.task], *self._confirming)
 
 

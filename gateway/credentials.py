@@ -18,6 +18,7 @@ from django.utils.crypto import constant_time_compare
 from ..permissions.lookups import Among
 from .logs import report
 from .notices import token_of_session, token_of_user
+from .primary import from_primary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -77,13 +78,14 @@ class Credentials:
         return None if self.expires is None else (self.expires - datetime.now(UTC)).total_seconds()
 
 
+@from_primary()
 def ended(credentials: Collection[Credentials]) -> set[Credentials]:
     """Those that give no right to be connected any more: the user was deleted or deactivated, the session is over, is
     another's or was opened with another password, they have expired, or are not valid.
 
-    One query for the users, and one for the sessions where they are rows of a table; raises what the database raises
-    then. Where it can't be told of some, for an error in ``is_valid`` or in a session engine, these are not among them,
-    and it is logged as ``sockets_unexamined``.
+    One query for the users, and one for the sessions where they are rows of a table, and none of a replica; raises what
+    the database raises then. Where it can't be told of some, for an error in ``is_valid`` or in a session engine, these
+    are not among them, and it is logged as ``sockets_unexamined``.
     """
     keys = {one.viewer.user_key for one in credentials} - {None}
     users = {user.pk: user for user in get_user_model()._default_manager.filter(Among("pk", keys))} if keys else {}

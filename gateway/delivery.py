@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from math import ceil, inf
+from math import ceil, inf, nextafter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
@@ -202,11 +202,13 @@ class Delivery:
     # Refusing
 
     def _has_to_wait(self, subscription: Subscription) -> bool:
-        """Whether a refusal has to wait for the next beat after the request came."""
-        now = self._loop.time()
+        """Whether a refusal has to wait for the next beat after the request came. Those of one socket come in the order
+        in which they are known."""
+        now, socket = self._loop.time(), subscription.socket
         if subscription.beat is None:
             beats = max(ceil((now - subscription.asked) / REFUSAL_BEAT), 1)
-            subscription.beat = subscription.asked + beats * REFUSAL_BEAT
+            subscription.beat = max(subscription.asked + beats * REFUSAL_BEAT, nextafter(socket.last_beat, inf))
+            socket.last_beat = subscription.beat
             self._loop.call_at(subscription.beat, self._refuse, subscription, subscription.beat)
         return now < subscription.beat
 

@@ -27,6 +27,7 @@ from .canary import Mismatch, is_trusted, sing
 from .decisions import View
 from .logs import deny, report, tell
 from .metrics import count
+from .primary import from_primary
 from .publications import is_serializer
 from .snapshots import is_spoiled, snapshot
 from .solitude import Unsettled, decide_alone
@@ -57,12 +58,13 @@ class Interrupted(Exception):
     """The database refused a statement of the application's code, and may refuse what follows in the transaction."""
 
 
+@from_primary()
 def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
     """Decide for each (viewer, object) pair what the viewer is shown now, or that there is nothing to see.
 
-    A plain function: needs no socket and no event loop. Reads the database in one consistent snapshot. An error
-    while deciding about one pair decides that one (nothing to see), is logged as ``viewer_denied``, and touches no
-    other. Pairs of a publication that can't be read at all are left out, undecided, and it is logged as
+    A plain function: needs no socket and no event loop. Reads the database in one consistent snapshot, and no replica.
+    An error while deciding about one pair decides that one (nothing to see), is logged as ``viewer_denied``, and
+    touches no other. Pairs of a publication that can't be read at all are left out, undecided, and it is logged as
     ``evaluation_failed``; where none can be read, what the database raised is raised.
     """
     count("evaluations")

@@ -49,6 +49,8 @@ class Examiner:
                 del self.doubted[socket]
             if not self.doubted:
                 self._doubts.clear()
+            if not sockets:  # all have left
+                continue
             try:
                 over = await self._worker.do(ended, [*sockets])
             except Exception as error:

@@ -108,7 +108,7 @@ class Hub:
             self.expel(socket)
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
-        if self._is_deaf:
+        if self._is_deaf and socket in self.sockets:
             self.turn_to(socket)
 
     def _await_expiry(self, socket: Socket) -> None:
@@ -411,3 +411,9 @@ async def leave(socket: Socket, hub: Hub) -> None:
     if not hub.sockets and _hubs.get(loop) is hub:
         del _hubs[loop]
         await hub.stop()
+
+
+def listening() -> bool | None:
+    """Whether the hub of the running loop hears the channel layer; None where there is no socket, and so no hub."""
+    hub = _hubs.get(asyncio.get_running_loop())
+    return None if hub is None else hub.hears

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 ACTIONS = ("subscribe", "unsubscribe", "ping")
 NAMES = {"action", "model", "id", "request_id", "etag"}
+# As it stands in the header of an HTTP answer (RFC 9110, 8.8.3); a proxy that compresses the answer makes it weak.
+QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 @dataclass(frozen=True)
 class Message:
     """What a client asks for. ``model`` and ``id`` are '' in a ping.
 
-    ``wants_ack``: it gave a ``request_id``. ``wants_view``: it gave an ``etag``, None for a client that holds nothing.
+    ``wants_ack``: it gave a ``request_id``. ``wants_view``: it gave an ``etag``, which names what the client holds;
+    None and '' say that this is nothing.
     """
 
     action: str
@@ -52,6 +56,15 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+class ETagField(StrictCharField):
+    """An ETag, bare as in a frame or quoted as in a header; bare afterwards."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        quoted = QUOTED.fullmatch(text)
+        return quoted[1] if quoted else text
+
+
 class MessageSerializer(serializers.Serializer[Any]):
     """``{"model", "id"}`` is a subscription; everything else names its action."""
 
@@ -59,7 +72,7 @@ class MessageSerializer(serializers.Serializer[Any]):
     model = StrictCharField(required=False, trim_whitespace=False)
     id = StrictCharField(required=False, trim_whitespace=False)
     request_id = serializers.JSONField(required=False, allow_null=True)
-    etag = StrictCharField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
+    etag = ETagField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         names_object = "model" in attrs and "id" in attrs

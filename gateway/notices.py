@@ -51,7 +51,9 @@ def token(kind: str, value: Any) -> str:
 
 
 def group_name(index: int) -> str:
-    return f"livegate.notices.{index}"
+    # The index does not stand at the end: channels_redis chooses the Redis of a group by some bits of a CRC, which are
+    # the same in names that differ at the end only, and all groups would be on one.
+    return f"livegate.group.{index}.notices"
 
 
 def group_names() -> list[str]:

@@ -15,6 +15,7 @@ from ..serializers.hashids import InvalidHashid, decode
 from ..serializers.representation import represent
 from .decisions import View
 from .logs import deny
+from .primary import from_primary
 from .snapshots import snapshot
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def decide_alone(pair: Pair) -> Decision:
         return None
 
 
+@from_primary()
 def look_alone(pair: Pair) -> Decision:
     """The same, that raises Failed."""
     with snapshot([pair.publication.queryset.db, router.db_for_read(get_user_model())]) as is_consistent:

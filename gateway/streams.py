@@ -35,7 +35,7 @@ class Stream:
         # The event loop in which it is sent, or is to be, while anything waits; and the task that does.
         self.carrier: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[None] | None = None
-        self.hurry: asyncio.Event | None = None  # not to wait any longer before it is tried again
+        self.hurry = asyncio.Event()  # of the task: not to wait any longer before it is tried again
         self._name = name
         self._lock = lock
         self._number = 0

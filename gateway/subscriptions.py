@@ -30,8 +30,8 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "patience", "refusals", "send"),
-        *("session_token", "subscriptions", "unanswered", "user_token"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "last_beat", "patience"),
+        *("refusals", "send", "session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -53,6 +53,7 @@ class Socket:
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.patience: TimerHandle | None = None  # that will end, where the delivery has to wait for the client
         self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
+        self.last_beat = 0.0  # on which one of them is refused, in the loop's time
         self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
 
@@ -100,7 +101,8 @@ class Subscription:
 
         A first request without an ``etag`` says that the client knows the present view: it is told of changes
         only. A request that finds nothing to see is answered ``not_found``, and is not remembered: afterwards the
-        subscription is not ``admitted``.
+        subscription is not ``admitted``. One with an ``etag`` says that the client holds something, which is taken
+        from it before: whether it ever was there is not asked, and so not told.
         """
         requests, self.requests, self.beat = self.requests, [], None
         self.socket.unanswered -= len(requests)
@@ -117,11 +119,17 @@ class Subscription:
         return answers if is_current else [*answers, frames.updated(self.pair, decision)]
 
     def _take_away(self, requests: list[Message]) -> list[str]:
-        gone = [frames.deleted(self.pair)] if self.etag is not None else []
-        self.etag = None
-        if requests:
-            self.admitted = False
-        return [*gone, *(frames.refused("not_found", request.request_id) for request in requests)]
+        holds, self.etag = self.etag is not None, None
+        if not requests:
+            return [frames.deleted(self.pair)] if holds else []
+        self.admitted = False
+        answers: list[str] = []
+        for request in requests:
+            if holds or request.etag:
+                answers.append(frames.deleted(self.pair))
+            answers.append(frames.refused("not_found", request.request_id))
+            holds = False
+        return answers
 
 
 class Watch:

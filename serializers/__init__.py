@@ -4,9 +4,10 @@ not see."""
 from .facts import FactField, FactListSerializer
 from .fields import HashidField, HashidRelatedField
 from .guards import PerUserSerializerMixin
-from .views import HashidLookupMixin
+from .views import ETagMixin, HashidLookupMixin
 
 __all__ = [
+    "ETagMixin",
     "FactField",
     "FactListSerializer",
     "HashidField",

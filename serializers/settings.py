@@ -15,6 +15,8 @@ DEFAULTS: dict[str, Any] = {
     "NOTICE_GROUPS": 1,
     # The changes of one object within so many seconds after the first lead to one more evaluation, and not to one each.
     "NOTICE_INTERVAL": 0.1,
+    # Views are made, and who is connected is examined, from the database that is written to, whatever routers say.
+    "READ_PRIMARY": True,
     # How many (viewer, object) pairs are evaluated at once.
     "BATCH_SIZE": 1_000,
     # Which share of all decisions is made again, alone, and compared (0 to 1).

@@ -108,7 +108,8 @@ class Client:
         await sync_to_async(last.save)()
         texts += await self._take_until({"type": "UPDATE_UNWATCHED"})
         await self.send({"action": "unsubscribe", **name})
-        return texts
+        await self.send({"action": "ping"})  # its answer says that this is done, and nothing comes of it any more
+        return texts + await self._take_until({"type": "PONG"})
 
     async def _take_until(self, end: dict[str, Any]) -> list[str]:
         """The texts of the frames before one that has these members."""

@@ -11,7 +11,7 @@ from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.hub import enter, leave
 from livegate.gateway.messages import parse
-from livegate.gateway.notices import Notice
+from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket
 
@@ -83,7 +83,7 @@ class World:
 
     async def change(self):
         self.number += 1
-        await get_channel_layer().group_send("livegate.notices.0", message_of(Notice("update", "board.Card", "7sd8f")))
+        await get_channel_layer().group_send(group_name(0), message_of(Notice("update", "board.Card", "7sd8f")))
 
     def seen(self, readers):
         """The last that each of them was sent."""

@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from redis import Redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,14 +53,16 @@ def accepts(port: int) -> bool:
 class Server:
     """A server process that can be broken and started again on its port; it is ready when ``start`` returns.
 
-    Its output is kept, and shown when it does not come up.
+    Its output is kept, in ``log`` if that is given, and shown when it does not come up.
     """
 
-    def __init__(self, command: list[str], what: str, ready: Callable[[], bool], **options: Any) -> None:
+    def __init__(
+        self, command: list[str], what: str, ready: Callable[[], bool], log: Path | None = None, **options: Any
+    ) -> None:
         self._command = command
         self._what = what
         self._ready = ready
-        self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # closed by stop()
+        self._output = open(log, "a+b") if log else tempfile.TemporaryFile("a+b")  # noqa: SIM115  # stop() closes it
         self._options = {"stdout": self._output, "stderr": subprocess.STDOUT, **options}
         self.process: subprocess.Popen | None = None
 
@@ -105,9 +110,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def process(command: list[str], what: str, ready: Callable[[], bool], **options: Any) -> Iterator[subprocess.Popen]:
-    """A server process, ended and waited for at the end; its output is shown when it does not come up."""
-    with Server(command, what, ready, **options) as server:
+def process(
+    command: list[str], what: str, ready: Callable[[], bool], log: Path | None = None, **options: Any
+) -> Iterator[subprocess.Popen]:
+    """A server process, ended and waited for at the end; its output is shown when it does not come up, and stands in
+    ``log`` if that is given."""
+    with Server(command, what, ready, log, **options) as server:
         yield server.process
 
 
@@ -137,18 +145,50 @@ def redis() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[tuple[str, subprocess.Popen]]:
+def redis_process(*arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The same, with its process."""
     port = free_port()
-    with redis_server(port) as running:
+    with redis_server(port, *arguments) as running:
         yield f"redis://127.0.0.1:{port}/0", running.process
 
 
-def redis_server(port: int, folder: str = "") -> Server:
-    """A Redis; with a folder, one that finds there what it knew before it was killed."""
-    kept = ["--appendonly", "yes", "--dir", folder] if folder else ["--appendonly", "no"]
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *kept]
+def redis_server(port: int, *arguments: str) -> Server:
+    """A Redis that keeps nothing, unless the arguments say so."""
+    alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command = [program("redis-server"), "--port", str(port), *alone, *arguments]
     return Server(command, "Redis", lambda: accepts(port))
+
+
+@contextlib.contextmanager
+def sentinel(name: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """The port of a Redis Sentinel that watches over a master, called so, and its replica; and the master's process."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-sentinel-"))
+        url, master = stack.enter_context(redis_process())
+        of_master = str(port_of(url))
+        quick = ["--repl-diskless-sync-delay", "0"]
+        replica, _ = stack.enter_context(redis_process("--replicaof", f"127.0.0.1 {of_master}", *quick))
+        wait_until(lambda: told(port_of(replica), "INFO").get("master_link_status") == "up", "the replica")
+        file = Path(folder) / "sentinel.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor {name} 127.0.0.1 {of_master} 1\n"
+            f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 5000\n"
+        )
+        command = [program("redis-server"), str(file), "--sentinel"]
+        stack.enter_context(process(command, "Sentinel", lambda: accepts(port)))
+        wait_until(lambda: told(port, "INFO")["master0"]["slaves"] == 1, "Sentinel to find the replica")
+        yield port, master
+
+
+def port_of(url: str) -> int:
+    return int(urlparse(url).port or 0)
+
+
+def told(port: int, *command: str) -> Any:
+    """What a Redis answers."""
+    with Redis(port=port, decode_responses=True) as client:
+        return client.execute_command(*command)
 
 
 @contextlib.contextmanager
@@ -188,18 +228,33 @@ def postgresql_server() -> Iterator[tuple[str, Server]]:
 @contextlib.contextmanager
 def site(environment: dict[str, str]) -> Iterator[str]:
     """The address of the example site, loaded with the demonstration, in a uvicorn process of its own."""
+    load(environment)
+    with uvicorn(environment) as (address, _):
+        yield address
+
+
+def load(environment: dict[str, str]) -> None:
+    """Fill the database of the example site with the demonstration."""
+    manage(environment, "shell", "-v0", "-c", LOAD)
+
+
+# In one process: to start one is most of what takes time here.
+LOAD = "from django.core.management import call_command as call; call('migrate', verbosity=0); call('load_demo')"
+
+
+@contextlib.contextmanager
+def uvicorn(
+    environment: dict[str, str],
+    *arguments: str,
+    application: str = "config.asgi:application",
+    log: Path | None = None,
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The address of the example site, with what its database holds, and the uvicorn process that serves it."""
     port = free_port()
-    manage(environment, "migrate", "-v0")
-    manage(environment, "load_demo")
-    command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port)]
-    with process(
-        command,
-        "uvicorn",
-        lambda: accepts(port),
-        cwd=ROOT / "example_site",
-        env=site_env(environment),
-    ):
-        yield f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *arguments]
+    options: dict[str, Any] = {"cwd": ROOT / "example_site", "env": site_env(environment)}
+    with process(command, "uvicorn", lambda: accepts(port), log, **options) as running:
+        yield f"127.0.0.1:{port}", running
 
 
 def manage(environment: dict[str, str], *arguments: str) -> str:
@@ -216,7 +271,7 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 
 
 def site_env(environment: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **environment}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
@@ -15,7 +16,7 @@ import servers
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 PATIENCE = 60  # seconds that something may take which must happen
 PEOPLE = ["amira", "ben", "cleo", "dev", ""]
@@ -38,23 +39,52 @@ def site(environment: dict[str, str]) -> Iterator[SimpleNamespace]:
     """The site with its demonstration: ``address``, the ``hashid`` of the card, the ``tokens`` of the people, the
     ``environment`` in which another process works on the same data."""
     with servers.site(environment) as address:
-        page = urlopen(f"http://{address}/").read().decode()
-        panes = json.loads(re.search(r'id="panes"[^>]*>(.*?)</script>', page)[1])
-        yield SimpleNamespace(
-            address=address,
-            hashid=servers.manage(environment, "shell", "-v0", "-c", PRINT_HASHID).strip(),
-            tokens={pane["username"]: pane["token"] for pane in panes},
-            environment=environment,
-        )
+        yield SimpleNamespace(address=address, environment=environment, **known(environment))
 
 
-PRINT_HASHID = "from board.models import Card; print(Card.objects.get().hashid)"
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """An SQLite ``file`` with the demonstration in it, to be copied, and what is ``known`` of it."""
+    file = tmp_path_factory.mktemp("site") / "db.sqlite3"
+    environment = {"DATABASE_URL": f"sqlite:///{file}"}
+    servers.load(environment)
+    return SimpleNamespace(file=file, known=known(environment))
+
+
+def known(environment: dict[str, str]) -> dict[str, Any]:
+    """The ``hashid`` of the card and the ``tokens`` of the people, by their names."""
+    told: dict[str, Any] = json.loads(servers.manage(environment, "shell", "-v0", "-c", TELL))
+    return told
+
+
+TELL = """
+import json
+from board.models import Card
+from rest_framework.authtoken.models import Token
+tokens = {token.user.username: token.key for token in Token.objects.select_related("user")}
+print(json.dumps({"hashid": Card.objects.get().hashid, "tokens": {"": "", **tokens}}))
+"""
+
+
+PROLOGUE = "from board.models import *; from django.db import transaction; card = Card.objects.first()\n"
 
 
 def work(site: SimpleNamespace, code: str) -> str:
     """Run Python code in another process, on the site's data, with ``card`` at hand; gives what it prints."""
-    prologue = "from board.models import *; from django.db import transaction; card = Card.objects.get()\n"
-    return servers.manage(site.environment, "shell", "-v0", "-c", prologue + code)
+    return servers.manage(site.environment, "shell", "-v0", "-c", PROLOGUE + code)
+
+
+@contextmanager
+def working(site: SimpleNamespace, code: str) -> Iterator[None]:
+    """The same with code that goes on until it is ended, meanwhile."""
+    command = [sys.executable, "manage.py", "shell", "-v0", "-c", PROLOGUE + code]
+    options = {"cwd": servers.ROOT / "example_site", "env": servers.site_env(site.environment)}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, **options) as worker:  # type: ignore[call-overload]
+        try:
+            yield
+            assert worker.poll() is None
+        finally:
+            worker.kill()
 
 
 def rest(site: SimpleNamespace, person: str, method: str = "GET", data: Any = None, path: str = "") -> Any:
@@ -89,8 +119,8 @@ class Person:
 
 
 @asynccontextmanager
-async def watching(site: SimpleNamespace, *people: str) -> AsyncIterator[list[Person]]:
-    """These people, each on a WebSocket and subscribed to the card."""
+async def watching(site: SimpleNamespace, *people: str, hashids: Sequence[str] = ()) -> AsyncIterator[list[Person]]:
+    """These people, each on a WebSocket and subscribed to the card, or to all of several cards."""
     clients = []
     try:
         for name in people:
@@ -100,10 +130,13 @@ async def watching(site: SimpleNamespace, *people: str) -> AsyncIterator[list[Pe
                 subprotocols=["livegate", f"token.{site.tokens[name]}"],
             )
             clients.append(Person(socket))
+        wanted = hashids or [site.hashid]
         for client in clients:
-            await client.send({"model": "board.Card", "id": site.hashid, "request_id": 0})
+            for hashid in wanted:
+                await client.send({"model": "board.Card", "id": hashid, "request_id": 0})
         for client in clients:
-            assert (await client.receive())["type"] == "SUBSCRIBED"
+            for _ in wanted:
+                assert (await client.receive())["type"] == "SUBSCRIBED"
         yield clients
     finally:
         for client in clients:

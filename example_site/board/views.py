@@ -13,7 +13,7 @@ from rest_framework.permissions import AllowAny, IsAuthenticatedOrReadOnly
 from rest_framework.response import Response
 
 from livegate.permissions import Viewer
-from livegate.serializers import HashidLookupMixin
+from livegate.serializers import ETagMixin, HashidLookupMixin
 
 from .demo import PEOPLE, demo_card, load
 from .models import Card
@@ -34,7 +34,7 @@ class GrantSerializer(serializers.Serializer):
         self.fields["user"].queryset = members
 
 
-class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
+class CardViewSet(ETagMixin, HashidLookupMixin, viewsets.ModelViewSet):
     queryset = Card.objects.select_related("board", "owner")
     serializer_class = CardSerializer
     permission_classes = [IsAuthenticatedOrReadOnly, CardPermission]
@@ -69,7 +69,7 @@ class CardViewSet(HashidLookupMixin, viewsets.ModelViewSet):
         return Response({user.username: sorted(get_perms(user, card)) for user in members})
 
 
-class UserViewSet(HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+class UserViewSet(ETagMixin, HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     """A user as the requesting user may see them: in full only oneself, and nobody of another organization."""
 
     def get_queryset(self):

@@ -73,7 +73,7 @@ if "REDIS_URL" in os.environ:
                 "hosts": [
                     {
                         "address": os.environ["REDIS_URL"],
-                        "socket_timeout": None,
+                        "socket_timeout": 5,
                         "socket_keepalive": True,
                         "retry": Retry(ExponentialBackoff(cap=1, base=0.01), 5),
                     }

@@ -5,6 +5,8 @@ from django.contrib import admin
 from django.urls import include, path
 from rest_framework.routers import DefaultRouter
 
+from livegate.gateway.health import health
+
 router = DefaultRouter()
 router.register("cards", CardViewSet, basename="card")
 router.register("users", UserViewSet, basename="user")
@@ -14,4 +16,5 @@ urlpatterns = [
     path("api/", include(router.urls)),
     path("demo/reset/", reset_demo, name="reset-demo"),
     path("admin/", admin.site.urls),
+    path("health/", health, name="health"),
 ]

@@ -107,8 +107,9 @@ class Site:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-redis-"))
         self.redis_port = servers.free_port()
+        keeping = ["--appendonly", "yes", "--dir", self._folder]
         url, self.postgresql = stack.enter_context(servers.postgresql_server())
-        self.redis = stack.enter_context(servers.redis_server(self.redis_port, self._folder))
+        self.redis = stack.enter_context(servers.redis_server(self.redis_port, *keeping))
         self.wire, self.writers_wire = (stack.enter_context(Wire(self.redis_port)) for _ in range(2))
 
         path = os.pathsep.join(str(servers.ROOT / folder) for folder in ("tests", "example_site"))

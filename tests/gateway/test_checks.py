@@ -10,11 +10,15 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.middleware import BaseMiddleware
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from config import asgi
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.urls import path
 from lab.models import ForeignProxy, Page, Tracked, Unpublished
+from lab.replicas import REPLICA, ReplicaRouter
 from model_utils import FieldTracker
 from rest_framework import serializers
 
@@ -25,6 +29,8 @@ from livegate.gateway.publications import publish
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.permissions import anyone, same_tenant
 from livegate.serializers import HashidField, PerUserSerializerMixin
+
+User = get_user_model()
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +77,58 @@ def test_no_channel_layer(settings):
     assert ids(check_settings()) == ["livegate.E001"]
 
 
+class CoreLayer(RedisChannelLayer):
+    """One of an application's own."""
+
+
+class PubSubLayer(RedisPubSubChannelLayer):
+    """The same."""
+
+    brpop_timeout = 5  # which means nothing here
+
+
+CORE = ["channels_redis.core.RedisChannelLayer", f"{__name__}.CoreLayer"]
+PUBSUB = ["channels_redis.pubsub.RedisPubSubChannelLayer", f"{__name__}.PubSubLayer"]
+URL = "redis://broker.example:6379/0"
+SENTINEL = {"master_name": "livegate", "sentinels": [("broker.example", 26379)]}
+
+
+@pytest.mark.parametrize(
+    ("backends", "config", "found"),
+    [
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": 5}]}, []),
+        (PUBSUB, {"hosts": [URL, ("broker.example", 6379)]}, []),
+        (PUBSUB, None, []),
+        (PUBSUB, {"hosts": [{**SENTINEL, "socket_timeout": 5}]}, []),
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": None}]}, ["livegate.W009"]),
+        (PUBSUB, {"hosts": [{"address": URL, "socket_timeout": None}] * 2}, ["livegate.W009"]),
+        (PUBSUB, {"hosts": [URL, {**SENTINEL, "socket_timeout": None}]}, ["livegate.W009"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": 10}]}, ["livegate.W007"]),
+        (CORE, {"hosts": [f"{URL}?socket_timeout=10"]}, ["livegate.W007"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": 5}]}, ["livegate.W007", "livegate.W009"]),
+        (CORE, {"hosts": [{"address": URL, "socket_timeout": None}]}, ["livegate.W007", "livegate.W009"]),
+        # What Channels refuses by itself is not spoken of here.
+        (PUBSUB, {"hosts": URL}, []),
+        (["no.such.Layer", ""], {"hosts": [URL]}, []),
+        (["channels.layers.get_channel_layer"], {}, []),
+        (["channels.layers.BaseChannelLayer"], {"hosts": 1}, []),
+    ],
+)
+def test_the_layers_of_redis(settings, backends, config, found):
+    settings.DEBUG = True
+    for backend in backends:
+        configured = {"BACKEND": backend, **({} if config is None else {"CONFIG": config})}
+        settings.CHANNEL_LAYERS = {"default": configured}
+
+        assert ids(check_settings()) == found
+
+
+def test_a_layer_without_a_backend_is_none_of_our_business(settings):
+    settings.DEBUG, settings.CHANNEL_LAYERS = True, {"default": {}}
+
+    assert check_settings() == []
+
+
 def test_no_backend_for_object_permissions(settings):
     settings.DEBUG, settings.AUTHENTICATION_BACKENDS = True, ["django.contrib.auth.backends.ModelBackend"]
 
@@ -93,6 +151,8 @@ def test_no_backend_for_object_permissions(settings):
         ({"HASHID_SALT": "s", "CANARY_SHARE": -0.1}, "livegate.E010"),
         ({"HASHID_SALT": "s", "CANARY_SHARE": "0.1"}, "livegate.E010"),
         ({"HASHID_SALT": "s", "CANARY_SHARE": None}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "READ_PRIMARY": 1}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "READ_PRIMARY": "False"}, "livegate.E010"),
     ],
 )
 def test_the_livegate_dict(settings, changed, found):
@@ -212,6 +272,32 @@ def test_a_permission_that_looks_at_a_column_of_which_a_change_does_not_count(mo
     publish(model, lambda viewer, instance: Plain, watch=watch, to=same_tenant(path, "username"))
 
     assert ids(check_publications()) == found
+
+
+# Replicas
+
+
+@pytest.mark.parametrize("routers", [[], [ReplicaRouter()]])
+def test_a_router_that_has_a_replica_read_is_no_problem_and_a_queryset_that_names_one_is(settings, routers):
+    settings.DATABASE_ROUTERS = routers
+    publish(Unpublished, Plain, queryset=Unpublished.objects.order_by("pk"))
+    assert check_publications() == []
+
+    publish(Page, Plain, queryset=Page.objects.using("default"))
+    publish(Tracked, Plain, queryset=Tracked.objects.using(REPLICA))
+
+    [problem] = check_publications()
+    assert (problem.id, problem.obj) == ("livegate.W008", Tracked)
+    assert problem.msg == "lab.Tracked is read from the database replica, and written to default."
+    settings.LIVEGATE = {**settings.LIVEGATE, "READ_PRIMARY": False}
+    assert check_publications() == []
+
+
+def test_users_whose_manager_names_a_replica(monkeypatch):
+    monkeypatch.setattr(User._default_manager, "_db", REPLICA)
+
+    [problem] = check_publications()
+    assert (problem.id, problem.obj) == ("livegate.W008", User)
 
 
 # Cross-site WebSocket hijacking

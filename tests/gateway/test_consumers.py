@@ -13,6 +13,7 @@ from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 
 from livegate.gateway import consumers, hub
+from livegate.gateway.metrics import counts
 from livegate.gateway.notifications import anotify
 
 
@@ -337,3 +338,67 @@ async def test_a_frame_is_json_text(demo, connect):
 
     assert message["type"] == "websocket.send"
     assert json.loads(message["text"])["payload"]["title"] == "Platform engineer"
+
+
+# Limits
+
+
+async def test_a_client_that_sends_too_much_is_closed_and_no_other(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MESSAGE_BURST": 3, "MESSAGE_RATE": 0.001}
+    talkative, other = await connect(demo.amira), await connect(demo.amira)
+    before = counts()["sockets_too_many"]
+
+    for _ in range(3):
+        assert (await talkative.ask({"action": "ping"}))["type"] == "PONG"
+    await talkative.send_raw(text="{")
+
+    assert await talkative.take() == {"type": "websocket.close", "code": 4429}
+    assert (await other.ask({"action": "ping"}))["type"] == "PONG"
+    assert counts()["sockets_too_many"] == before + 1
+
+
+async def test_a_user_has_so_many_sockets_and_no_more_until_one_is_closed(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SOCKETS_PER_USER": 2}
+    first, second = await connect(demo.amira), await connect(demo.amira)
+
+    assert await (await connect(demo.amira)).take() == {"type": "websocket.close", "code": 4429}
+    assert (await (await connect(demo.ben)).ask({"action": "ping"}))["type"] == "PONG"
+    assert (await second.ask({"action": "ping"}))["type"] == "PONG"
+    await first.close()
+    assert (await (await connect(demo.amira)).ask({"action": "ping"}))["type"] == "PONG"
+
+
+async def test_those_who_are_anonymous_are_not_one_user(demo, connect, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SOCKETS_PER_USER": 2}
+
+    for _ in range(4):
+        assert (await (await connect()).ask({"action": "ping"}))["type"] == "PONG"
+
+
+@pytest.mark.parametrize(("code", "closed"), [(1011, 4011), (4401, 4401), (None, None)])
+async def test_a_server_that_refuses_codes_of_its_own_closes_all_the_same(code, closed):
+    sent = []
+
+    async def send(message):  # as daphne does
+        if "code" in message and not (message["code"] == 1000 or 3000 <= message["code"] < 5000):
+            raise Exception("invalid close code")
+        sent.append(message.get("code"))
+
+    consumer = consumers.NotificationConsumer()
+    consumer.base_send = send
+
+    await consumer.close(code)
+
+    assert sent == [closed]
+
+
+@pytest.mark.parametrize("code", [None, 1011, 4401])
+async def test_who_is_gone_is_not_closed(code):
+    async def send(message):
+        raise OSError
+
+    consumer = consumers.NotificationConsumer()
+    consumer.base_send = send
+
+    with pytest.raises(OSError):
+        await consumer.close(code)

@@ -15,7 +15,7 @@ from servers import wait_until
 from livegate.gateway import courier as courier_module
 from livegate.gateway import streams
 from livegate.gateway.courier import Courier
-from livegate.gateway.notices import Notice, unpack
+from livegate.gateway.notices import Notice, group_name, unpack
 
 
 def notice(number):
@@ -65,7 +65,7 @@ def test_code_without_an_event_loop_has_its_notices_sent(courier, layer):
     courier.post([notice(1)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
 
 
 def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_equal_notices_one(courier, layer):
@@ -77,7 +77,7 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
     loop_is_busy.set()
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2), notice(3)])]
+    assert layer.sent == [(group_name(0), [notice(1), notice(2), notice(3)])]
 
 
 def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
@@ -114,7 +114,7 @@ def test_what_could_not_be_sent_is_sent_when_it_can_be_and_it_is_logged_once(cou
     wait_until(lambda: layer.sent, "the notices to be sent")
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+    assert layer.sent == [(group_name(0), [notice(1), notice(2)])]
     assert [record.event for record in caplog.records] == ["notices_unsent", "notices_sent"]
     assert caplog.records[0].count == 2
     assert "ConnectionError" in caplog.records[0].message
@@ -145,7 +145,7 @@ def test_a_layer_that_takes_too_long_has_failed(courier, layer, settings, caplog
     courier.close()
 
     assert "TimeoutError" in caplog.records[0].message
-    assert ("livegate.notices.0", [notice(1)]) in layer.sent
+    assert (group_name(0), [notice(1)]) in layer.sent
 
 
 @pytest.mark.parametrize("already", [True, False])
@@ -169,23 +169,23 @@ def test_what_can_not_be_sent_when_the_process_ends_is_lost_and_logged_and_keeps
 
 def test_a_group_that_can_not_be_sent_to_delays_no_other(courier, layer, settings, monkeypatch):
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
-    whole = [told for told in map(notice, range(20)) if told.group == "livegate.notices.0"]
-    broken = [told for told in map(notice, range(20)) if told.group == "livegate.notices.1"]
+    whole = [told for told in map(notice, range(20)) if told.group == group_name(0)]
+    broken = [told for told in map(notice, range(20)) if told.group == group_name(1)]
     send, mended = layer.group_send, threading.Event()
 
     async def group_send(group, message):
-        if group == "livegate.notices.1" and not mended.is_set():
+        if group == group_name(1) and not mended.is_set():
             raise ConnectionError
         await send(group, message)
 
     layer.group_send = group_send
     courier.post([*broken, *whole])
     wait_until(lambda: layer.sent, "the other group")
-    assert layer.sent == [("livegate.notices.0", whole)]
+    assert layer.sent == [(group_name(0), whole)]
 
     mended.set()
     wait_until(lambda: len(layer.sent) > 1, "this group")
-    assert layer.sent[1] == ("livegate.notices.1", broken)
+    assert layer.sent[1] == (group_name(1), broken)
 
 
 async def test_a_process_without_a_hub_says_once_more_how_much_it_has_sent(courier, layer, settings):
@@ -200,7 +200,7 @@ async def test_a_process_without_a_hub_says_once_more_how_much_it_has_sent(couri
     await asyncio.to_thread(courier.post, [notice(1)])
     await until(lambda: len(layer.sent) == 2)
 
-    assert layer.sent[1] == ("livegate.notices.0", [])
+    assert layer.sent[1] == (group_name(0), [])
     assert stamps == [[1, 0], [1, 1]]
 
 
@@ -213,7 +213,7 @@ def test_what_could_not_be_said_once_more_is_said_by_the_next_notice(courier, la
     courier.post([notice(2)])
     courier.close()
 
-    assert layer.sent[1] == ("livegate.notices.0", [notice(2)])
+    assert layer.sent[1] == (group_name(0), [notice(2)])
     assert caplog.records == []
 
 
@@ -268,7 +268,7 @@ def test_what_a_stopping_hub_has_not_sent_is_sent_from_elsewhere(courier, layer)
     asyncio.run(serve())
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
 
 
 def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer):
@@ -288,7 +288,7 @@ def test_what_a_loop_that_ends_was_sending_is_sent_from_elsewhere(courier, layer
     asyncio.run(serve())
     courier.close()
 
-    assert ("livegate.notices.0", [notice(1)]) in layer.sent
+    assert (group_name(0), [notice(1)]) in layer.sent
 
 
 def test_a_thread_that_could_not_be_started_is_started_the_next_time(courier, layer, monkeypatch):
@@ -303,7 +303,7 @@ def test_a_thread_that_could_not_be_started_is_started_the_next_time(courier, la
     courier.post([notice(2)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1), notice(2)])]
+    assert layer.sent == [(group_name(0), [notice(1), notice(2)])]
 
 
 def test_a_post_in_the_middle_of_a_post_locks_nobody_out(courier, layer):
@@ -328,8 +328,21 @@ def test_a_loop_that_was_closed_without_a_word_is_passed_over(courier, layer):
     courier.post([notice(1)])
     courier.close()
 
-    assert layer.sent == [("livegate.notices.0", [notice(1)])]
+    assert layer.sent == [(group_name(0), [notice(1)])]
     courier.release(closed)
+
+
+def test_what_a_loop_was_to_send_that_was_closed_before_is_sent_with_the_next(courier, layer):
+    loop = asyncio.new_event_loop()
+    courier.use(loop)
+    courier.post([notice(1)])
+    loop.close()
+
+    courier.post([notice(2)])
+    courier.close()
+
+    assert layer.sent == [(group_name(0), [notice(1), notice(2)])]
+    courier.release(loop)
 
 
 SCRIPT = """

@@ -66,6 +66,16 @@ async def test_who_has_left_is_not_looked_at(examination):
     assert examination.batches == [1]
 
 
+async def test_when_all_have_left_nobody_is_looked_at(examination):
+    examination.examiner.examine(examination.sockets[:1])
+    examination.examiner.forget(examination.sockets[0])
+    await until(lambda: not examination.examiner._doubts.is_set())
+    examination.examiner.examine(examination.sockets[1:])
+    await until(lambda: examination.batches)
+
+    assert examination.batches == [4]
+
+
 async def test_nobody_is_looked_at_for_nothing(examination):
     examination.examiner.examine([])
     await asyncio.sleep(0)

@@ -23,7 +23,8 @@ from livegate.gateway import delivery, listener
 from livegate.gateway import hub as hub_module
 from livegate.gateway.decisions import View
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.notices import Notice
+from livegate.gateway.hub import Hub
+from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.notifications import anotify, notify
 from livegate.permissions import anyone
 
@@ -302,7 +303,7 @@ async def test_what_was_missed_while_the_layer_failed_is_made_up_for(demo, conne
     await Card.objects.aupdate(title="Missed")
 
     broken.times["receive"] = 1
-    await broken.group_send("livegate.notices.0", message_of())
+    await broken.group_send(group_name(0), message_of())
 
     assert await client.receive() == DELAYED
     assert (await client.receive())["payload"]["title"] == "Missed"
@@ -317,7 +318,7 @@ async def test_a_message_that_is_none_of_livegates_is_logged_and_the_next_is_hea
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
 
-    await own.group_send("livegate.notices.0", {"type": "livegate.notices", "notices": [["salary", 84000]]})
+    await own.group_send(group_name(0), {"type": "livegate.notices", "notices": [["salary", 84000]]})
     await rename(demo.card, "Heard")
 
     assert (await client.receive())["payload"]["title"] == "Heard"
@@ -464,7 +465,7 @@ async def test_while_the_hub_does_not_hear_nothing_is_promised_and_afterwards_it
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", message_of())
+    await broken.group_send(group_name(0), message_of())
     assert await client.receive() == DELAYED
     gate.batches.clear()
 
@@ -484,7 +485,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     client, other = await connect(demo.amira), await connect(demo.ben)
     await client.subscribe(demo.card)
     broken.times = {"receive": 1, "new_channel": 1_000_000}
-    await broken.group_send("livegate.notices.0", message_of())
+    await broken.group_send(group_name(0), message_of())
     assert [await one.receive() for one in (client, other)] == [DELAYED] * 2
     await other.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "meanwhile"})
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
@@ -497,6 +498,61 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     broken.times["new_channel"] = 0
     assert (await other.receive())["meta"] == {"request_id": "meanwhile"}
     assert [await one.receive() for one in (client, other)] == [CURRENT] * 2
+
+
+async def test_while_the_hub_does_not_hear_everybody_is_told_also_who_watches_nothing_and_who_comes_then(
+    demo, connect, layer, quick
+):
+    broken = layer(BrokenLayer())
+    idle, watching = await connect(demo.amira), await connect(demo.ben)
+    await watching.subscribe(demo.card)
+    broken.times = {"receive": 1, "new_channel": 1_000_000}
+    await broken.group_send(group_name(0), message_of())
+
+    assert [await one.receive() for one in (idle, watching)] == [DELAYED] * 2
+    late = await connect(demo.cleo)
+    assert await late.receive() == DELAYED
+    broken.times["new_channel"] = 0
+    assert [await one.receive() for one in (idle, watching, late)] == [CURRENT] * 3
+    for one in (idle, watching, late):
+        await one.nothing()
+
+
+async def test_who_is_told_that_all_is_current_holds_what_changed_meanwhile(demo, connect, layer, quick, gate):
+    broken = layer(BrokenLayer())
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    gate.unreadable = {"board.Card": 2}
+    broken.times = {"receive": 1, "new_channel": 2}
+    await Card.objects.aupdate(title="Missed")
+    await broken.group_send(group_name(0), message_of())
+
+    assert await client.receive() == DELAYED
+    assert (await client.receive())["payload"]["title"] == "Missed"
+    assert await client.receive() == CURRENT
+
+
+@pytest.mark.parametrize("part", ["_take", "_adapt"])
+async def test_a_part_of_the_hub_that_fails_begins_again_and_nothing_is_lost(demo, connect, monkeypatch, caplog, part):
+    monkeypatch.setattr(hub_module, "PAUSE", 0.001)
+    client, other = await connect(demo.amira), await connect(demo.ben)
+    for one in (client, other):
+        await one.subscribe(demo.card)
+    errors, whole = [RuntimeError("the secret")], getattr(Hub, part)
+
+    def fails_once(hub, *given):
+        if errors:
+            raise errors.pop()
+        return whole(hub, *given)
+
+    monkeypatch.setattr(Hub, part, fails_once)
+    await rename(demo.card, "Heard")
+
+    assert [(await one.receive())["payload"]["title"] for one in (client, other)] == ["Heard"] * 2
+    assert [record.event for record in caplog.records] == ["hub_failed"]
+    assert "secret" not in caplog.text
+    for one in (client, other):
+        await one.nothing()
 
 
 async def test_a_hub_that_stops_leaves_no_group_and_no_channel_behind(demo, connect, layer):
@@ -620,7 +676,7 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
     timer = watch.pace._timer
     await world.change()
     await world.change()
-    await get_channel_layer().group_send("livegate.notices.0", message_of(Notice("update", "lab.Page", "nobody's")))
+    await get_channel_layer().group_send(group_name(0), message_of(Notice("update", "lab.Page", "nobody's")))
     await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
 
     assert world.evaluations == []

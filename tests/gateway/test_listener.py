@@ -11,9 +11,9 @@ from clients import until
 from livegate.gateway import listener as listener_module
 from livegate.gateway.courier import Courier
 from livegate.gateway.listener import Listener
-from livegate.gateway.notices import Bulletin, Notice, Stamp, pack
+from livegate.gateway.notices import Bulletin, Notice, Stamp, group_name, pack
 
-GROUP = "livegate.notices.0"
+GROUP = group_name(0)
 NOTICE = Notice("update", "board.Card", "7sd8f")
 
 
@@ -113,6 +113,38 @@ async def test_what_failed_and_came_again_was_not_missed_whether_it_had_arrived_
     assert ear.said == [NOTICE]
 
 
+async def test_what_is_said_of_earlier_does_not_make_what_was_heard_later_unheard(ear):
+    await ear.hears()
+
+    for number in (1, 2, 3):
+        await ear.tell("a", number, number - 1)
+    await ear.tell("a", 2, 2)  # a call that was made before the third message, and came after it
+    await ear.tell("a", 4, 3)
+    await ear.all_is_heard()
+
+    assert ear.said == []
+
+
+async def test_a_group_that_can_not_be_joined_in_time_has_failed(ear, caplog):
+    await ear.hears()
+    joins, whole = [], ear.layer.group_add
+
+    async def group_add(group, channel):
+        joins.append(group)
+        if len(joins) == 1:
+            await asyncio.Event().wait()
+        await whole(group, channel)
+
+    ear.layer.group_add = group_add
+    ear.layer.silent.add(GROUP)
+    await until(lambda: ear.said)
+    ear.layer.silent.clear()
+    await until(ear.listener.hears.is_set)
+
+    assert len(joins) == 2
+    assert "TimeoutError" in caplog.text
+
+
 async def test_the_last_that_was_missed_is_known_when_it_is_said_how_many_there_were(ear):
     await ear.hears()
 
@@ -175,7 +207,7 @@ async def test_silence_in_one_group_of_several_is_noticed(ear, settings):
     await until(ear.listener.hears.is_set)
     ear.said.clear()
 
-    ear.layer.silent.add("livegate.notices.2")
+    ear.layer.silent.add(group_name(2))
     await until(lambda: ear.said)
 
     assert ear.said == ["lose"]
@@ -196,7 +228,7 @@ async def test_a_layer_that_answers_nothing_any_more_keeps_nobody_from_being_tol
 async def test_as_long_as_not_all_groups_were_heard_it_does_not_hear(ear, settings):
     await ear.hears()
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
-    ear.layer.silent |= {GROUP, "livegate.notices.1"}
+    ear.layer.silent |= {GROUP, group_name(1)}
     await until(lambda: ear.said)
     ear.layer.silent.remove(GROUP)
     sent = len(ear.layer.sent)

@@ -34,6 +34,24 @@ def test_an_etag_also_null_asks_for_the_view(etag):
     assert message.etag == etag
 
 
+@pytest.mark.parametrize(
+    ("etag", "read"),
+    [
+        ('"0f"', "0f"),
+        ('W/"0f"', "0f"),
+        ('""', ""),
+        ('w/"0f"', 'w/"0f"'),
+        ('"0f', '"0f'),
+        ('"0f", "1e"', '"0f", "1e"'),
+        ("W/0f", "W/0f"),
+        ("*", "*"),
+        ('"0f"\n', '"0f"\n'),
+    ],
+)
+def test_an_etag_is_read_also_as_it_stands_in_the_header_of_an_answer(etag, read):
+    assert parse(json.dumps({**NAME, "etag": etag})).etag == read
+
+
 @pytest.mark.parametrize("action", ["subscribe", "unsubscribe"])
 def test_an_action_is_read(action):
     assert parse(json.dumps({**NAME, "action": action})).action == action

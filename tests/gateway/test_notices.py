@@ -1,6 +1,9 @@
 """The notice, and how it crosses the channel layer."""
 
+from collections import Counter
+
 import pytest
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from livegate.gateway.notices import (
     Bulletin,
@@ -80,6 +83,19 @@ def test_one_instance_is_always_told_in_the_same_group_and_many_are_spread_over_
 
     assert set(groups) == set(group_names())
     assert Notice("update", "board.Card", "7sd8f").group == Notice("delete", "board.Card", "7sd8f").group
+
+
+@pytest.mark.parametrize(
+    ("hosts", "groups", "most"), [(2, 4, 2), (2, 8, 4), (3, 6, 3), (3, 12, 4), (4, 4, 1), (4, 8, 2)]
+)
+async def test_channels_redis_spreads_the_groups_over_several_redis(settings, hosts, groups, most):
+    settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": groups}
+    layer = RedisPubSubChannelLayer(hosts=[f"redis://{number}.example" for number in range(hosts)])._get_layer()
+
+    used = Counter(layer._get_shard(layer._get_group_channel_name(name)).host["address"] for name in group_names())
+
+    assert len(used) == hosts
+    assert max(used.values()) == most
 
 
 def test_tokens_are_the_same_in_all_processes_of_one_secret_key_and_tell_nobody_else_who_it_is(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import clients
@@ -24,7 +25,7 @@ from hypothesis.stateful import (
 from lab.dossiers import DossierSerializer, EntrySerializer, can_see
 from lab.events import FIELDS
 from lab.models import Document
-from lab.oracle import PEOPLE, THINGS
+from lab.oracle import PEOPLE, THINGS, fresh, get
 from lab.stage import Gate, Stage
 
 from livegate.gateway import access, delivery, publications
@@ -111,12 +112,15 @@ class Machine(RuleBasedStateMachine):
         number=numbers,
         thing=things,
         how=takings,
+        returns=st.sampled_from(["", "changed", "stripped"]),
         goes=st.booleans(),
     )
-    def begin(self, who: list[str], number: int, thing: str, how: tuple[str, bool], goes: bool) -> None:
+    def begin(self, who: list[str], number: int, thing: str, how: tuple[str, bool], returns: str, goes: bool) -> None:
         for person in who:
             self.come(person)
         self.take_away(number, thing, how)
+        if returns:
+            self.reconnect(number + 1, [("write_in_bulk",)], is_stripped=returns == "stripped")
         if goes:
             self.log_out(who[0])
 
@@ -134,30 +138,48 @@ class Machine(RuleBasedStateMachine):
         self.stage.settle()
 
     @precondition(has_screens)
-    @rule(number=numbers, thing=things, how=st.sampled_from(["anew", "known", "blind", "leave"]))
-    def ask(self, number: int, thing: str, how: str) -> None:
+    @rule(
+        number=numbers,
+        thing=things,
+        how=st.sampled_from(["anew", "known", "fetched", "blind", "leave"]),
+        meanwhile=st.none() | contents | rights,
+    )
+    def ask(self, number: int, thing: str, how: str, meanwhile: Any) -> None:
         screen = self.pick(number)
-        if screen.reading.is_set():
-            if how == "leave":
-                self.stage.ask(screen, "unsubscribe", thing)
-            elif how == "blind":
-                self.stage.ask(screen, "subscribe", thing)
-            else:
-                self.stage.ask(screen, "subscribe", thing, etag=screen.etags.get(thing) if how == "known" else None)
-            self.stage.settle()
+        if not screen.reading.is_set():
+            return
+        if how == "leave":
+            self.stage.ask(screen, "unsubscribe", thing)
+        elif how == "blind":
+            self.stage.ask(screen, "subscribe", thing)
+        elif how == "fetched":
+            self.fetch(screen, thing, meanwhile)
+        else:
+            self.stage.ask(screen, "subscribe", thing, etag=screen.etags.get(thing) if how == "known" else None)
+        self.stage.settle()
+
+    def fetch(self, screen: Any, thing: str, meanwhile: Any) -> None:
+        """GET it, and go on from there on the socket."""
+        view, etag = get(fresh([screen.person])[screen.person], thing)
+        if meanwhile is not None:
+            self.tell(meanwhile)
+        if screen in self.stage.screens:
+            screen.hold(thing, view, etag)
+            self.stage.ask(screen, "subscribe", thing, etag=etag)
 
     @precondition(has_screens)
-    @rule(number=numbers)
-    def reconnect(self, number: int) -> None:
+    @rule(number=numbers, meanwhile=st.lists(whatever, max_size=2), is_stripped=st.booleans())
+    def reconnect(self, number: int, meanwhile: list[Any], is_stripped: bool) -> None:
         """The same person comes back with what they have seen."""
         old = self.pick(number)
         self.stage.close(old)
+        for one in [*meanwhile, *([("strip", old.person)] if is_stripped else [])]:
+            self.stage.happen(*one)
         if screen := self.stage.connect(old.person):
             for thing, view in old.held.items():
-                if etag := old.etags.get(thing):
-                    screen.held[thing], screen.etags[thing] = view, etag
-                self.stage.ask(screen, "subscribe", thing, etag=etag)
-            self.stage.settle()
+                screen.hold(thing, view, old.etags.get(thing))
+                self.stage.ask(screen, "subscribe", thing, etag=old.etags.get(thing))
+        self.stage.settle()
 
     @precondition(has_screens)
     @rule(number=numbers)
@@ -351,6 +373,30 @@ def remember_who_was_refused(monkeypatch):
     monkeypatch.setattr(Subscription, "_take_away", remember)
 
 
+def only_refuse_who_comes_back(monkeypatch):
+    """Who holds what they may not see any more is not told to drop it."""
+    take_away = Subscription._take_away
+
+    def refuse(subscription, requests):
+        return take_away(subscription, [replace(request, etag=None) for request in requests])
+
+    monkeypatch.setattr(Subscription, "_take_away", refuse)
+
+
+def believe_who_comes_back(monkeypatch):
+    """What a client says that it holds is not compared with what there is."""
+    settle = Subscription.settle
+
+    def believe(subscription, decision):
+        if decision is not None:
+            subscription.requests = [
+                replace(request, etag=decision.etag) if request.etag else request for request in subscription.requests
+            ]
+        return settle(subscription, decision)
+
+    monkeypatch.setattr(Subscription, "settle", believe)
+
+
 def sweep_nothing(monkeypatch):
     """What no notice told is never noticed."""
 
@@ -393,6 +439,8 @@ MUTATIONS = [
     send_what_is_outdated,
     close_nobody,
     remember_who_was_refused,
+    only_refuse_who_comes_back,
+    believe_who_comes_back,
     sweep_nothing,
     send_what_is_unchanged,
     hear_nothing_of_rights,

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from livegate.gateway import streams
-from livegate.gateway.notices import Notice, Stamp, unpack
+from livegate.gateway.notices import Notice, Stamp, group_name, unpack
 from livegate.gateway.streams import ANYTHING, Stream
 
-GROUP = "livegate.notices.0"
+GROUP = group_name(0)
 
 
 def notice(number):

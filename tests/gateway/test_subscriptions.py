@@ -68,6 +68,25 @@ def test_a_refused_request_is_answered_and_not_remembered(settle):
     assert not settle.subscription.admitted
 
 
+def test_who_says_that_it_holds_something_has_it_taken_away_before_it_is_refused(settle):
+    assert settle(None, {"request_id": 1, "etag": "one"}) == ["gone", ("not_found", 1)]
+    assert not settle.subscription.admitted
+
+
+@pytest.mark.parametrize("claim", [{}, {"etag": None}, {"etag": ""}, {"etag": '""'}])
+def test_who_says_that_it_holds_nothing_has_nothing_taken_away(settle, claim):
+    assert settle(None, claim) == [("not_found", None)]
+
+
+def test_each_request_is_refused_as_if_it_had_come_alone(settle):
+    """Whether two are answered together depends on nothing but time."""
+    assert settle(None, {"etag": "one"}, {"request_id": 2}, {"etag": "two", "request_id": 3}) == [
+        *("gone", ("not_found", None)),
+        ("not_found", 2),
+        *("gone", ("not_found", 3)),
+    ]
+
+
 def test_what_left_the_view_is_told_once_and_told_again_when_it_is_back(settle):
     settle(ONE, {})
 
@@ -91,6 +110,12 @@ def test_who_asks_anew_for_what_has_left_the_view_is_refused_and_told_that_it_is
 
     assert settle(None, {"request_id": 2}) == ["gone", ("not_found", 2)]
     assert not settle.subscription.admitted
+
+
+def test_what_is_held_and_said_to_be_held_is_taken_away_once(settle):
+    settle(ONE, {})
+
+    assert settle(None, {"etag": "one"}, {}) == ["gone", ("not_found", None), ("not_found", None)]
 
 
 def test_who_says_that_it_holds_nothing_is_shown_the_view_whatever_another_request_says(settle):

@@ -5,6 +5,7 @@ With ``SCREENSHOTS`` set to a folder, what the person sees is kept there.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from urllib.request import urlopen
 import pytest
 import servers
 from playwright.sync_api import expect, sync_playwright
+from site_client import rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, WebSocketRoute
 
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 PANES = ["amira", "ben", "cleo", "dev", "anonymous"]
@@ -143,6 +145,88 @@ def test_a_person_edits_grants_revokes_and_deletes_and_each_pane_shows_its_own(p
         assert "Staff" not in text
         assert "91000" not in text
         assert "cleo" not in text
+
+
+class Wires:
+    """The sockets of the five panes, on their way to the server: what goes over them is seen, and they can be cut."""
+
+    def __init__(self, page: Page) -> None:
+        self.ends: list[WebSocketRoute] = []
+        self.sent: dict[str, str] = {}  # the last ETag that the page was sent, by the token of its viewer
+        self.presented: dict[str, str] = {}  # the one that the page presented
+        page.route_web_socket("**/ws/notifications/", self.join)
+
+    def join(self, to_page: WebSocketRoute) -> None:
+        to_server, token = to_page.connect_to_server(), to_page.protocols[1]
+        self.ends += [to_page, to_server]
+
+        def present(text: str) -> None:
+            self.presented[token] = json.loads(text)["etag"]
+            to_server.send(text)
+
+        def pass_on(text: str) -> None:
+            if etag := json.loads(text).get("meta", {}).get("etag"):
+                self.sent[token] = etag
+            to_page.send(text)
+
+        to_page.on_message(present)
+        to_server.on_message(pass_on)
+
+    def say(self, text: str) -> None:
+        """To the page, as if the server said it on each socket."""
+        for to_page in self.ends[::2]:
+            to_page.send(text)
+
+    def cut(self) -> dict[str, str]:
+        """Gives what the page holds then."""
+        ends, self.ends, self.presented = self.ends, [], {}
+        for end in ends:
+            end.close(code=1012)
+        return dict(self.sent)
+
+
+def test_a_page_that_was_cut_off_presents_what_it_holds_and_is_sent_what_differs(page: Page, site: Any) -> None:
+    wires = Wires(page)
+    page.reload()
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+    before = frames(page)
+
+    held = wires.cut()
+    rest(site, "amira", "PATCH", {"salary": 91_000})
+    for viewer in ("amira", "ben"):
+        expect(field(page, viewer, "salary")).to_have_text("91000")
+    for viewer in ("cleo", "dev", "anonymous"):
+        expect(pane(page, viewer).locator('[data-part="raw"]')).to_contain_text("SUBSCRIBED")
+    assert wires.presented == held
+    assert len(set(held.values())) == 4  # the two strangers hold the same
+
+    held = wires.cut()
+    rest(site, "amira", "PATCH", {"public": False})
+    for viewer in ("amira", "ben", "cleo"):
+        expect(field(page, viewer, "public")).to_have_text("false")
+    for viewer in ("dev", "anonymous"):
+        expect(pane(page, viewer)).to_have_attribute("data-state", "nothing")
+        expect(pane(page, viewer).locator('[data-part="raw"]')).to_contain_text("not_found")
+        expect(pane(page, viewer).locator('[data-part="said"]')).to_have_text("left the view")
+    told = {viewer: count - before[viewer] for viewer, count in frames(page).items()}
+    assert told == {"amira": 2, "ben": 2, "cleo": 1, "dev": 1, "anonymous": 1}
+
+
+def test_a_view_that_may_be_old_is_marked_until_it_is_current(page: Page, keep: Callable[[str], None]) -> None:
+    wires = Wires(page)
+    page.reload()
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+
+    wires.say('{"type": "DELAYED"}')
+    for viewer in PANES:
+        expect(pane(page, viewer).locator('[data-part="connection"]')).to_have_text("may be old")
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+    keep("delayed")
+    wires.say('{"type": "CURRENT"}')
+    for viewer in PANES:
+        expect(pane(page, viewer).locator('[data-part="connection"]')).to_have_text("connected")
 
 
 def test_the_page_fits_its_width_and_is_used_by_keyboard(page: Page) -> None:

@@ -5,7 +5,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.permissions import BasePermission
 
 from livegate.permissions import has_model_perm, has_perm, is_owner
-from livegate.serializers import HashidField, HashidLookupMixin, PerUserSerializerMixin
+from livegate.serializers import ETagMixin, HashidField, HashidLookupMixin, PerUserSerializerMixin
 
 from .models import Document, Note
 
@@ -39,7 +39,7 @@ class DossierPermission(BasePermission):
         raise NotFound
 
 
-class DossierViewSet(HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+class DossierViewSet(ETagMixin, HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     queryset = Document.objects.prefetch_related("notes")
     serializer_class = DossierSerializer
     permission_classes = [DossierPermission]

@@ -95,13 +95,18 @@ def causes() -> Callable[[str, str], Any]:
 
 def view_of(user: Any, thing: str) -> str:
     """What a GET answers, as JSON text."""
+    return get(user, thing)[0]
+
+
+def get(user: Any, thing: str) -> tuple[str, str | None]:
+    """The same, and the ETag as it stands in the header."""
     if not is_there(user):
-        return NOTHING
+        return NOTHING, None
     client = APIClient()
     client.force_authenticate(user if user.pk else None)
     response = client.get(f"/api/{THINGS[thing][2]}/{HASHIDS[thing]}/")
     assert response.status_code in (200, 401, 404), response
-    return json.dumps(response.json()) if response.status_code == 200 else NOTHING
+    return (json.dumps(response.json()), response["ETag"]) if response.status_code == 200 else (NOTHING, None)
 
 
 def values_for(user: Any, instance: Any) -> Iterator[Any]:

@@ -75,6 +75,11 @@ class Screen(Client):
         [self.socket] = sockets() - before
         return self
 
+    def hold(self, thing: str, view: str, etag: str | None) -> None:
+        """It shows something that came to it in another way; its name is None where that was nothing."""
+        if etag:
+            self.held[thing], self.etags[thing] = view, etag
+
     async def ask(self, action: str, thing: str, **more: Any) -> None:
         """Subscribe or unsubscribe; the answer may come later, and the server has read it."""
         name = {"model": THINGS[thing][0]._meta.label, "id": HASHIDS[thing]}
@@ -135,6 +140,7 @@ class Screen(Client):
         assert frame["payload"]["code"] == "not_found", frame
         _, thing, _ = self.requests.pop(frame["meta"]["request_id"])
         self.find(thing, NOTHING, handed)
+        assert self.held.get(thing, NOTHING) == NOTHING, f"{self.person} was refused {thing}, and still shows it"
         self.forget(thing)
 
     def review_update(self, frame: Any, handed: Handed) -> None:

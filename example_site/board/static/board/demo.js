@@ -57,14 +57,19 @@ class Pane {
       // A browser can't set a header on a WebSocket, so the token travels as a subprotocol. The visitor's is empty:
       // nobody, also in a browser that is logged in to the admin.
       protocols: ["livegate", `token.${token}`],
-      opened: () => this.subscribe(),
+      opened: () => this.resume(),
       received: (text) => this.receive(JSON.parse(text)),
       closed: (comesBack) => this.lose(comesBack),
     });
   }
 
-  subscribe() {
+  resume() {
     this.sayConnection("connected");
+    this.subscribe();
+  }
+
+  /** Presents what it holds, so that after a lost connection it is sent only what differs. */
+  subscribe() {
     this.send({ action: "subscribe", model: MODEL, id: CARD, request_id: 1, etag: this.etag });
   }
 
@@ -78,6 +83,8 @@ class Pane {
     if (frame.type === "UPDATE_CARD") this.show(frame.payload, frame.meta.etag);
     if (frame.type === "DELETE_CARD") this.takeAway();
     if (frame.type === "ERROR") this.refuse(frame.payload);
+    if (frame.type === "DELAYED") this.sayConnection("may be old");
+    if (frame.type === "CURRENT") this.sayConnection("connected");
   }
 
   show(view, etag) {
@@ -97,11 +104,10 @@ class Pane {
     this.countFrame();
   }
 
-  /** A refused subscription is not remembered by the server, so the client asks again. */
+  /** A refused subscription is not remembered by the server, so the client asks again. What it held was taken before. */
   refuse({ code, detail }) {
     if (code !== "not_found") return this.say(detail);
-    if (this.view) this.say("left the view");
-    else if (this.element.dataset.state === "connecting") this.say("nothing to see"); // once, not every 3 seconds
+    if (this.element.dataset.state === "connecting") this.say("nothing to see"); // once, not every 3 seconds
     this.forget("not_found: forbidden, gone or never there, which is not told. Asking again every 3 seconds.");
     this.askingAgain = setTimeout(() => this.subscribe(), ASK_AGAIN_AFTER);
   }
