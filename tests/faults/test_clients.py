@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from .crowd import PROMPT, RECOVERY, until
 from .site import PING_INTERVAL, PING_TIMEOUT, SLOW_CLIENT_TIMEOUT
 
 TOO_SLOW = 4408  # the close code
 # Seconds by which a gateway may be late to find out what takes a certain time to be certain of.
 GRACE = 5
+# Seconds in which so much is written that all buffers on the way to a client are full.
+FULL = 10
 
 
-async def test_a_client_that_takes_nothing_is_closed_while_nobody_waits_for_it_and_comes_back(site, crowd):
+async def test_a_client_that_takes_nothing_is_closed_alone_and_misses_nothing_when_it_is_back(site, crowd):
     await crowd.gather(site.gateway.address)
     slow = crowd.connect("amira", f"127.0.0.1:{site.to_gateway.port}")
     await crowd.be_answered()
 
     site.to_gateway.hold()
     slow.may_connect.clear()
-    for _ in range(8):
-        await site.writer.do("write_much")
+    async with asyncio.timeout(SLOW_CLIENT_TIMEOUT + FULL + GRACE):
+        while sockets(site, site.gateway) == 6:
+            await site.writer.do("write_much")
 
-    await crowd.come_to_know(PROMPT)
-    await until(lambda: sockets(site, site.gateway) == 5, SLOW_CLIENT_TIMEOUT + GRACE, lambda: "It was not closed.")
+    await crowd.come_to_know(PROMPT)  # all others
     site.to_gateway.let_go()
     slow.may_connect.set()
     await crowd.settle(within=RECOVERY)
