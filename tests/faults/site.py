@@ -154,18 +154,12 @@ class Site:
                 server.start()
         for wire in self._wires:
             wire.mend()
+        self.state(self.strict, clock=0)
 
-    async def command(self, name: str, port: int) -> subprocess.Popen:
+    async def command(self, name: str, port: int) -> subprocess.CompletedProcess[bytes]:
         """A management command that does one thing of the writer's and ends, with Redis at this port."""
-        run = subprocess.run
-        return await asyncio.to_thread(
-            run,
-            command("write", name),
-            env=self.behind(port),
-            capture_output=True,
-            timeout=servers.PATIENCE,
-            check=False,
-        )
+        options = {"env": self.behind(port), "capture_output": True, "timeout": servers.PATIENCE}
+        return await asyncio.to_thread(subprocess.run, command("write", name), check=False, **options)
 
     # What is asked of a gateway
 

@@ -54,6 +54,11 @@ class Writer:
         self._version = max([0, *(version_of(card) for card in Card.objects.all())])
         self._going_on: threading.Thread | None = None
         self._is_enough = threading.Event()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._log: dict[str, Any] = {"commits": 0, "errors": [], "database_errors": [], "slowest": 0.0}
+        self._allowed: dict[str, dict[int, set[str]]] = {name: defaultdict(set) for name in GUARDS}
 
     # Preparing
 
@@ -68,8 +73,7 @@ class Writer:
             for permission in ("view_card", "view_salary"):
                 assign_perm(permission, payroll(), card)
             assign_perm("view_card", person("cleo"), card)
-        self._log = {"commits": 0, "errors": [], "database_errors": [], "slowest": 0.0}
-        self._allowed: dict[str, dict[int, set[str]]] = {name: defaultdict(set) for name in GUARDS}
+        self._start_over()
         self._note(CARDS)
         return {
             "cards": [Card.objects.get(pk=pk).hashid for pk in [*CARDS, PATCHED, QUIET]],
@@ -104,11 +108,9 @@ class Writer:
         allowed = {name: {version: [*names] for version, names in of.items()} for name, of in self._allowed.items()}
         return {**self._log, "allowed": allowed}
 
-    def go_on(self, seconds: float) -> int:
-        """Wait while it goes on changing for so long; the number of changes that it made meanwhile."""
-        before = self._log["commits"]
+    def go_on(self, seconds: float) -> None:
+        """Let it go on changing things for so long."""
         time.sleep(seconds)
-        return self._log["commits"] - before
 
     def rewrite(self) -> None:
         """Save a new version of every card that is changed at random."""
@@ -128,9 +130,11 @@ class Writer:
         """Change the quiet card, which its owner alone may see from then on."""
         card = Card.objects.get(pk=QUIET)
         for holder in (payroll(), person("cleo")):
-            remove_perm("view_card", holder, card)
+            with self._timed():
+                remove_perm("view_card", holder, card)
         card.notes = "saved once"
-        card.save()
+        with self._timed():
+            card.save()
 
     def write_much(self) -> None:
         """Save notes of a megabyte."""
