@@ -81,7 +81,7 @@ def test_where_it_is_cut_nobody_is_connected_until_it_is_mended(wire):
 
         with pytest.raises(ConnectionResetError):
             end.recv(100)
-    with connected(wire) as end, pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError), connected(wire) as end:
         exchange(end, b"meanwhile")
     wire.mend()
     with connected(wire) as end:
