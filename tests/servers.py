@@ -50,26 +50,73 @@ def accepts(port: int) -> bool:
         return False
 
 
+class Server:
+    """A server process that can be broken and started again on its port; it is ready when ``start`` returns.
+
+    Its output is kept, in ``log`` if that is given, and shown when it does not come up.
+    """
+
+    def __init__(
+        self, command: list[str], what: str, ready: Callable[[], bool], log: Path | None = None, **options: Any
+    ) -> None:
+        self._command = command
+        self._what = what
+        self._ready = ready
+        self._output = open(log, "a+b") if log else tempfile.TemporaryFile("a+b")  # noqa: SIM115  # stop() closes it
+        self._options = {"stdout": self._output, "stderr": subprocess.STDOUT, **options}
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        try:
+            self.process = subprocess.Popen(self._command, **self._options)
+            wait_until(self._is_up, self._what)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _is_up(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self._what} ended at once:\n{self.output()}")
+        return self._ready()
+
+    def stop(self) -> None:
+        """For good."""
+        if self.process is not None:
+            self.resume()
+            end(self.process)
+        self._output.close()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.wait(PATIENCE)
+
+    def pause(self) -> None:
+        """It keeps its connections and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def output(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+
 @contextlib.contextmanager
 def process(
     command: list[str], what: str, ready: Callable[[], bool], log: Path | None = None, **options: Any
 ) -> Iterator[subprocess.Popen]:
     """A server process, ended and waited for at the end; its output is shown when it does not come up, and stands in
     ``log`` if that is given."""
-    with open(log, "w+b") if log else tempfile.TemporaryFile() as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
-
-        def up() -> bool:
-            if server.poll() is not None:
-                output.seek(0)
-                raise RuntimeError(f"{what} ended at once:\n{output.read().decode()}")
-            return ready()
-
-        try:
-            wait_until(up, what)
-            yield server
-        finally:
-            end(server)
+    with Server(command, what, ready, log, **options) as server:
+        yield server.process
 
 
 def end(running: subprocess.Popen) -> None:
@@ -101,20 +148,15 @@ def redis() -> Iterator[str]:
 def redis_process(*arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The same, with its process."""
     port = free_port()
-    command = [
-        program("redis-server"),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        *arguments,
-    ]
-    with process(command, "Redis", lambda: accepts(port)) as running:
-        yield f"redis://127.0.0.1:{port}/0", running
+    with redis_server(port, *arguments) as running:
+        yield f"redis://127.0.0.1:{port}/0", running.process
+
+
+def redis_server(port: int, *arguments: str) -> Server:
+    """A Redis that keeps nothing, unless the arguments say so."""
+    alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command = [program("redis-server"), "--port", str(port), *alone, *arguments]
+    return Server(command, "Redis", lambda: accepts(port))
 
 
 @contextlib.contextmanager
@@ -152,6 +194,13 @@ def told(port: int, *command: str) -> Any:
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of an empty database in a PostgreSQL cluster."""
+    with postgresql_server() as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[tuple[str, Server]]:
+    """The same, with its server."""
     place = "usr/lib/postgresql/*/bin"
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="livegate-postgresql-") as folder:
@@ -161,48 +210,19 @@ def postgresql() -> Iterator[str]:
             become = {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(folder, "postgres")
         data = str(Path(folder) / "data")
-        setup = [
-            program("initdb", f"{place}/initdb"),
-            "-D",
-            data,
-            "-U",
-            "livegate",
-            "-A",
-            "trust",
-            "--no-sync",
-        ]
+        setup = [program("initdb", f"{place}/initdb"), "-D", data, "-U", "livegate", "-A", "trust", "--no-sync"]
         subprocess.run(setup, check=True, stdout=subprocess.DEVNULL, cwd=folder, **become)
-        server = [
-            program("postgres", f"{place}/postgres"),
-            "-D",
-            data,
-            "-p",
-            str(port),
-            "-k",
-            folder,
-            "-h",
-            "127.0.0.1",
-        ]
-        client = [
-            program("psql"),
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-U",
-            "livegate",
-            "-d",
-            "postgres",
-            "-c",
-        ]
+        server = [program("postgres", f"{place}/postgres"), "-D", data, "-p", str(port), "-k", folder]
+        client = [program("psql"), "-h", "127.0.0.1", "-p", str(port), "-U", "livegate", "-d", "postgres", "-c"]
 
         def answers() -> bool:
             asked = subprocess.run([*client, "SELECT 1"], capture_output=True, check=False)
             return asked.returncode == 0
 
-        with process([*server, "-c", "fsync=off"], "PostgreSQL", answers, cwd=folder, **become):
+        options = ["-h", "127.0.0.1", "-c", "fsync=off"]
+        with Server([*server, *options], "PostgreSQL", answers, cwd=folder, **become) as running:
             subprocess.run([*client, "CREATE DATABASE livegate"], check=True, stdout=subprocess.DEVNULL)
-            yield f"postgresql://livegate@127.0.0.1:{port}/livegate"
+            yield f"postgresql://livegate@127.0.0.1:{port}/livegate", running
 
 
 @contextlib.contextmanager
