@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -20,7 +23,7 @@ from lab.models import Page
 from lab.serializers import PageSerializer
 
 from livegate.gateway import courier as courier_module
-from livegate.gateway import delivery, listener, streams
+from livegate.gateway import delivery, examiner, listener, streams
 from livegate.gateway import hub as hub_module
 from livegate.gateway.courier import Courier
 from livegate.gateway.decisions import Pair
@@ -528,9 +531,7 @@ async def test_who_was_sent_away_and_had_sent_more_leaves_no_error(demo):
         await task
 
 
-async def test_a_layer_that_can_not_be_left_is_joined_again_within_one_timeout(
-    demo, connect, layer, quick, settings
-):
+async def test_a_layer_that_can_not_be_left_is_joined_again_within_one_timeout(demo, connect, layer, quick, settings):
     """With each group it is waited for SEND_TIMEOUT: 16 groups on a connection that hangs are 80 s."""
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 16, "SEND_TIMEOUT": 0.5}
 
@@ -548,3 +549,100 @@ async def test_a_layer_that_can_not_be_left_is_joined_again_within_one_timeout(
     told = await within(4, client._out.get())
     assert told is not None
     assert json.loads(told["text"]) == CURRENT
+
+
+async def test_who_takes_what_it_is_sent_is_not_closed_because_the_server_stood_still(world, settings):
+    """The loop was blocked for longer than a client may take nothing; the client could take it before that was over."""
+    settings.LIVEGATE = {**settings.LIVEGATE, "SLOW_CLIENT_TIMEOUT": 0.3}
+    [slow] = await world.watch(1)
+    slow.reading.clear()
+    await world.change()
+    await until(lambda: slow.socket.patience is not None)
+
+    asyncio.get_running_loop().call_soon_threadsafe(slow.reading.set)  # as when the connection can be written to
+    time.sleep(0.5)
+    await until(lambda: slow.sent or slow.closed)
+
+    assert slow.closed == []
+
+
+async def test_who_leaves_does_not_wait_for_a_database_that_does_not_answer(demo, connect, monkeypatch):
+    """The consumer of the last socket ends when the database answers, and not before: so does a server on SIGTERM."""
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    answers, asked = threading.Event(), threading.Event()
+
+    def waits(pairs):
+        asked.set()
+        answers.wait(PATIENCE)
+        return evaluate(pairs)
+
+    monkeypatch.setattr(hub_module, "evaluate", waits)
+    await anotify(demo.card)
+    await until(asked.is_set)
+    client._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    try:
+        done, _ = await asyncio.wait({client.task}, timeout=5)
+    finally:
+        answers.set()
+        await client.task
+
+    assert done
+
+
+async def test_a_socket_of_which_it_could_not_be_told_whether_it_may_stay_is_looked_at_again(
+    demo, connect, monkeypatch
+):
+    """docs/privacy.md: "it is tried again. So it is for a single socket whose is_valid fails": only by the sweep."""
+    monkeypatch.setattr(examiner, "LONGEST_PAUSE", 0.05)
+    answers = [True, RuntimeError(), False, False, False]
+
+    def is_valid():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = await connect(demo.amira, is_valid=is_valid)
+    await until(lambda: len(answers) == 4)
+    [socket] = the_hub().sockets
+
+    the_hub().examine([socket])
+
+    assert await within(3, client._out.get()) == {"type": "websocket.close", "code": 4401}
+
+
+CHILD = """
+import asyncio, sys, django
+django.setup()
+from multiprocessing import get_context
+from livegate.gateway.courier import courier
+from livegate.gateway.notices import Notice
+
+class Layer:
+    async def group_send(self, group, message):
+        await asyncio.sleep(0.1)
+        sys.stdout.write(str(message["notices"]) + "\\n")
+        sys.stdout.flush()
+
+import livegate.gateway.streams as module
+module.get_channel_layer = Layer
+child = get_context("fork").Process(target=courier.post, args=([Notice("update", "board.Card", "child")],))
+child.start()
+child.join()
+assert child.exitcode == 0
+"""
+
+
+def test_a_child_of_multiprocessing_that_ends_at_once_has_sent_its_notices_before():
+    """Such a child ends well, but by os._exit, which calls nothing of atexit; so do Celery's."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "lab.settings", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+
+    assert run.stdout == "[['update', 'board.Card', 'child']]\n"
