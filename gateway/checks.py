@@ -106,7 +106,7 @@ def redis_problems(configured: dict[str, Any]) -> Iterator[CheckMessage]:
         yield Warning(
             "The core Redis layer drops notices without a word: beyond its capacity, 100 unless it is set, and for a "
             "process that has listened for longer than group_expiry, a day unless it is set.",
-            hint=f"Use {PUBSUB}. Here, what was dropped is shown by the next sweep only (SWEEP_PERIOD).",
+            hint=f"Use {PUBSUB}. Here each loss that is found has everything evaluated again.",
             id="livegate.W007",
         )
     for timeout in sorted(timeouts, key=str):
@@ -118,8 +118,8 @@ def redis_problems(configured: dict[str, Any]) -> Iterator[CheckMessage]:
             )
         elif is_core and timeout <= layer.brpop_timeout:
             yield Warning(
-                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and fails after {timeout} "
-                "(socket_timeout) when nothing comes; everything is evaluated again then.",
+                f"The core Redis layer listens {layer.brpop_timeout} s at a time, and its connection is given up after "
+                f"{timeout} s without a word (socket_timeout): whenever nothing happens.",
                 hint='Set "socket_timeout": 10 for each of the hosts.',
                 id="livegate.W009",
             )

@@ -79,6 +79,10 @@ class Courier:
     def close(self) -> None:
         """Send what is waiting, and end the courier's own thread. Called when the process ends: what can't be sent now
         is lost, and it is logged."""
+        with self._lock:
+            for stream in self._streams.values():
+                if stream.carrier is not None and not stream.carrier.is_running():  # it never will again
+                    stream.carrier = None
         self.post(())
         with self._lock:
             thread, loop = self._own_thread, self._own_loop

@@ -12,14 +12,15 @@ from . import frames
 from .logs import report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Iterable
 
     from .decisions import Decision
     from .subscriptions import Socket, Subscription
 
     Decided = tuple[Subscription, Decision]
     # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
-    Parcel = tuple[Socket, list[Decided], float]
+    # None stands for news of the server only, which are told whatever else is being done about the socket.
+    Parcel = tuple[Socket, list[Decided] | None, float]
 
 # A view that was not sent this many seconds after it was made is not sent, but made anew.
 VIEW_LIFETIME = 1.0
@@ -43,7 +44,7 @@ class Sender(Protocol):
     def drop(self, socket: Socket) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
     def turn_to(self, socket: Socket) -> None: ...
-    def is_behind(self, socket: Socket) -> bool: ...
+    def has_news(self, socket: Socket) -> bool: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
 
 
@@ -74,6 +75,10 @@ class Delivery:
         self.due.extend(parcels)
         self._run_on()
 
+    def tell(self, sockets: Iterable[Socket]) -> None:
+        """Send these what is new of the server; who is being sent to is told afterwards."""
+        self.hand_out([(socket, None, inf) for socket in sockets if socket.delivery is None])
+
     def abandon(self, socket: Socket) -> None:
         """Wait no longer for what is being sent to a socket."""
         if socket.delivery is not None:
@@ -100,7 +105,10 @@ class Delivery:
             for _ in range(SENDS_IN_A_ROW):
                 if not self.due or self.runner is not runner:
                     break
-                socket, decided, expires = self.due.popleft()
+                socket, decided, expires = parcel = self.due.popleft()
+                if socket.delivery is not None:  # news are being told, or what was made comes before
+                    socket.parcels.append(parcel)
+                    continue
                 socket.delivery, self._sending_to = runner, socket
                 try:
                     await self._deliver(socket, decided, expires)
@@ -109,6 +117,10 @@ class Delivery:
                 socket.delivery = None
                 if socket.patience is not None:
                     socket.lose_patience()
+                if socket.parcels:
+                    self.due.extendleft(reversed(socket.parcels))
+                    socket.parcels.clear()
+                    self._run_on()
             relief.cancel()
             if self.runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
@@ -127,10 +139,11 @@ class Delivery:
             self._run_on()
 
     def _time_out(self, socket: Socket) -> None:
-        self._hub.expel(socket, TOO_SLOW)
+        # What was waiting has one more turn: where the whole loop stood still, it was not the client.
+        socket.patience = self._loop.call_soon(self._hub.expel, socket, TOO_SLOW)
 
-    async def _deliver(self, socket: Socket, decided: list[Decided], expires: float) -> None:
-        for position, (subscription, decision) in enumerate(decided):
+    async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
+        for position, (subscription, decision) in enumerate(decided or ()):
             if socket.dirty and socket.dirty.get(subscription):
                 continue  # rights changed since it was made
             if position and self._loop.time() > expires:
@@ -140,30 +153,27 @@ class Delivery:
                 if number and self._is_too_late(subscription, decision, frame, expires):
                     subscription.etag = UNKNOWN
                     break
-                await socket.send(frame)
-                if socket.patience is not None:  # it takes something, if slowly
-                    socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
+                await self._send(socket, frame)
         if socket.refusals:
             await self._say_refusals(socket)
-        if socket.is_behind or self._hub.is_behind(socket):
-            await self._tell(socket)
-        self._hub.put_back(socket, [])
+        while self._hub.has_news(socket):
+            socket.is_behind = not socket.is_behind
+            await self._send(socket, frames.delayed() if socket.is_behind else frames.current())
+        if decided is not None:
+            self._hub.put_back(socket, [])
+
+    async def _send(self, socket: Socket, frame: str) -> None:
+        await socket.send(frame)
+        if socket.patience is not None:  # it takes something, if slowly
+            socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
 
     async def _say_refusals(self, socket: Socket) -> None:
         refused, socket.refusals = socket.refusals, []
         for subscription in refused:
-            if subscription.requests and subscription not in socket.dirty:  # else it was, or is just, decided anew
-                for frame in self._settle(subscription, None):
-                    await socket.send(frame)
-
-    async def _tell(self, socket: Socket) -> None:
-        """Say that what the client holds may be old, or that it is no more."""
-        if not socket.is_behind:
-            socket.is_behind = True
-            await socket.send(frames.delayed())
-        elif not socket.dirty and not self._hub.is_behind(socket):
-            socket.is_behind = False
-            await socket.send(frames.current())
+            # Else it was decided anew meanwhile, or is just.
+            if subscription.requests and subscription.beat is None and subscription not in socket.dirty:
+                for frame in self._answers(subscription, None):
+                    await self._send(socket, frame)
 
     async def _give_up(self, socket: Socket, error: BaseException) -> None:
         """Close a socket that could not be sent its views: its client would wait without a word."""
@@ -192,8 +202,12 @@ class Delivery:
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
-        if decision is None and subscription.requests and self._has_to_wait(subscription):
+        if decision is None and subscription.requests:
+            self._refuse_on_a_beat(subscription)
             return []
+        return self._answers(subscription, decision)
+
+    def _answers(self, subscription: Subscription, decision: Decision) -> list[str]:
         texts = subscription.settle(decision)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
             self._hub.unsubscribe(subscription.socket, subscription.key)
@@ -201,20 +215,18 @@ class Delivery:
 
     # Refusing
 
-    def _has_to_wait(self, subscription: Subscription) -> bool:
-        """Whether a refusal has to wait for the next beat after the request came. Those of one socket come in the order
-        in which they are known."""
-        now, socket = self._loop.time(), subscription.socket
+    def _refuse_on_a_beat(self, subscription: Subscription) -> None:
+        """On the next after the request came. The refusals of one socket come in the order in which they are known."""
         if subscription.beat is None:
-            beats = max(ceil((now - subscription.asked) / REFUSAL_BEAT), 1)
-            subscription.beat = max(subscription.asked + beats * REFUSAL_BEAT, nextafter(socket.last_beat, inf))
-            socket.last_beat = subscription.beat
-            self._loop.call_at(subscription.beat, self._refuse, subscription, subscription.beat)
-        return now < subscription.beat
+            socket = subscription.socket
+            beats = max(ceil((self._loop.time() - subscription.asked) / REFUSAL_BEAT), 1)
+            beat = max(subscription.asked + beats * REFUSAL_BEAT, nextafter(socket.last_beat, inf))
+            subscription.beat = socket.last_beat = beat
+            self._loop.call_at(beat, self._refuse, subscription, beat)
 
     def _refuse(self, subscription: Subscription, beat: float) -> None:
         if subscription.is_current and subscription.beat == beat:  # else it was answered otherwise
-            subscription.beat = -inf
+            subscription.beat = None
             subscription.socket.refusals.append(subscription)
             self._hub.turn_to(subscription.socket)
 

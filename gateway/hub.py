@@ -45,6 +45,8 @@ COUNTED: dict[int, Count] = {
     delivery.TOO_SLOW: "sockets_too_slow",
     TOO_MANY: "sockets_too_many",
 }
+# Seconds that an evaluation may take before everybody is told that it takes long.
+LONGEST_EVALUATION = 5.0
 # Seconds before a part of it that failed begins again.
 PAUSE = 1.0
 # Of at least so many notices that rights changed it is known when they last came.
@@ -69,6 +71,8 @@ class Hub:
         self._work = asyncio.Event()
         self._undecided: dict[Subscription, None] = {}  # the database could not be asked; it is tried again
         self._pause = FIRST_PAUSE  # before that
+        self._retry: asyncio.TimerHandle | None = None  # that has it tried again
+        self._is_stuck = False  # an evaluation takes very long
         self._room = setting("BATCH_SIZE")  # of the next batch
         self._is_disturbed = False  # rights changed while the last one was made
         self._evaluator = Worker("evaluator")
@@ -108,8 +112,8 @@ class Hub:
             self.expel(socket)
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
-        if self._is_deaf and socket in self.sockets:
-            self.turn_to(socket)
+        if socket in self.sockets:
+            self._tell([socket])
 
     def _await_expiry(self, socket: Socket) -> None:
         seconds = socket.credentials.seconds_left
@@ -144,12 +148,12 @@ class Hub:
         if subscription := socket.subscriptions.get(key):
             self._undecided.pop(subscription, None)
             self._registry.unwatch(socket, key)
-            if socket.is_behind:  # perhaps because of that
-                self.turn_to(socket)
+            self._tell([socket])  # it may have been behind because of that
 
     async def answer(self, socket: Socket, frame: str) -> None:
-        """Send a socket what says nothing of an object."""
-        await self._delivery.answer(socket, frame)
+        """Send a socket what says nothing of an object; one that is being closed is sent nothing."""
+        if socket in self.sockets:
+            await self._delivery.answer(socket, frame)
 
     def drop(self, socket: Socket) -> None:
         """Forget a socket and all its subscriptions."""
@@ -183,6 +187,8 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._retry is not None:
+            self._retry.cancel()
         await self._evaluator.stop()
         await self._examiner.stop()
 
@@ -203,7 +209,7 @@ class Hub:
             if subscription.socket.busy:
                 self.mark(subscription, is_outdated=True)
         if not notice.label:
-            self.examine(self._registry.sockets_of(notice.token))
+            self.examine(self._registry.sockets_of(notice.token) if notice.token else self.sockets)
         if concerned:
             if len(self._paces) >= self._most_paces:
                 self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
@@ -235,18 +241,26 @@ class Hub:
         self.examine(self.sockets)
         if self._is_deaf and self.hears:
             self._is_deaf = False
-            self._turn_to_all()
+            self._tell(self.sockets)
 
     def _go_deaf(self) -> None:
         """Nothing is heard for now: everybody is told."""
         self._is_deaf = True
-        self._turn_to_all()
+        self._tell(self.sockets)
 
-    def is_behind(self, socket: Socket) -> bool:
-        """Whether what its client holds may be old, and it is not known when that ends."""
-        return self._is_deaf or (
-            bool(self._undecided) and not self._undecided.keys().isdisjoint(socket.subscriptions.values())
-        )
+    def has_news(self, socket: Socket) -> bool:
+        """Whether its client is to be told that what it holds may be old, and it is not known for how long; or, when it
+        was told so, that all is current again: then nothing is left to be shown or answered."""
+        is_behind = self._is_deaf or self._is_stuck
+        if not is_behind and self._undecided:
+            is_behind = not self._undecided.keys().isdisjoint(socket.subscriptions.values())
+        news = not (is_behind or socket.dirty or socket.unanswered) if socket.is_behind else is_behind
+        return news and socket in self.sockets
+
+    def _tell(self, sockets: Iterable[Socket]) -> None:
+        """Have those told for whom there is news; also while what they watch is being evaluated."""
+        if news := [socket for socket in sockets if self.has_news(socket)]:
+            self._delivery.tell(news)
 
     def look_again(self, subscriptions: Iterable[Subscription]) -> None:
         """Have these evaluated, as far as they are still there, when their sockets are ready."""
@@ -265,10 +279,6 @@ class Hub:
         self._is_disturbed |= is_outdated
         socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
         self.turn_to(socket)
-
-    def _turn_to_all(self) -> None:
-        for socket in self.sockets:
-            self.turn_to(socket)
 
     def turn_to(self, socket: Socket) -> None:
         """There is something to be done about it."""
@@ -293,11 +303,15 @@ class Hub:
         """Evaluate a batch, and have it sent."""
         items = [item for taken in batch.values() for item in taken]
         decisions: dict[Pair, Decision] = {}
+        patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
         try:
             if items:
                 decisions = await self._evaluator.do(evaluate, [item.pair for item in items])
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
+        finally:
+            patience.cancel()
+            was_stuck, self._is_stuck = self._is_stuck, False
         expires = self._loop.time() + delivery.VIEW_LIFETIME
         await self._delivery.finish()  # at most one batch waits to be sent while the next is evaluated
         self._adapt(items)
@@ -309,6 +323,14 @@ class Hub:
                 for socket, taken in batch.items()
             ]
         )
+        if was_stuck:
+            self._tell(self.sockets)
+
+    def _be_stuck(self) -> None:
+        """The database, or code of the application's, does not answer: everybody is told."""
+        self._is_stuck = True
+        report("evaluation_stuck", f"An evaluation has taken {LONGEST_EVALUATION:.0f} s, and goes on.")
+        self._tell(self.sockets)
 
     def _try_again_later(self, items: list[Subscription], decisions: dict[Pair, Decision]) -> None:
         """What could not be decided is tried again by itself: nobody else waits for what can't be read."""
@@ -318,9 +340,13 @@ class Hub:
                 self._undecided.pop(item, None)
             elif item.is_current:
                 self._undecided[item] = None
-        if undecided:
-            self._loop.call_later(self._pause, self.look_again, undecided)
+        if self._undecided and self._retry is None:
+            self._retry = self._loop.call_later(self._pause, self._try_again)
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.look_again(list(self._undecided))
 
     def _adapt(self, made: list[Subscription]) -> None:
         """Where rights change faster than a large batch is made, so that most of it is outdated already, the next is
@@ -331,7 +357,7 @@ class Hub:
 
     def _take(self) -> dict[Socket, list[Subscription]]:
         """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on. A socket may be
-        there for what it is to be told only.
+        there for what is to be refused only.
 
         While nothing is heard no request is answered, for the answer promises that no change is missed from then on.
         They are dirty again when it is heard.
@@ -350,7 +376,7 @@ class Hub:
                 socket.dirty.clear()
             for subscription in items if socket.dirty else ():
                 del socket.dirty[subscription]
-            if items or socket.refusals or socket.is_behind != self.is_behind(socket):
+            if items or socket.refusals:
                 batch[socket], socket.busy = items, True
         for socket in list(islice(self._ready, taken)):
             del self._ready[socket]

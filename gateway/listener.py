@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from ..serializers.settings import setting
 from .courier import courier
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds between two echoes, until all groups are heard.
 ECHO_INTERVAL = 0.2
-# So many echoes of a group may not have been heard, before it is taken to be heard no more.
-MOST_UNHEARD = 3
+# So many echoes of a group may not have been heard, before it is taken to be heard no more; or not to be joined.
+MOST_UNHEARD, MOST_UNHEARD_AT_FIRST = 3, 25
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 # Of so many streams it is known how much of them was heard.
@@ -84,19 +85,21 @@ class Listener:
         except Exception:
             self.hears.clear()
             self._lose()  # before anything else is asked of a layer that may not answer
+            with contextlib.suppress(Exception):
+                await in_time(hang_up(layer))
             raise
         finally:
             await end(tasks)
-            for group in groups if channel else ():
+            if channel:
                 with contextlib.suppress(Exception):
-                    await in_time(layer.group_discard(group, channel))
+                    await in_time(part(layer, groups, channel))
 
     async def _call(self, echoes: dict[str, str]) -> None:
         """Call into every group: often until all were heard, for that a group was joined is not certain before (on
         Redis, the SUBSCRIBE may still be on its way when ``group_add`` returns), and then once in a ``HEARTBEAT``."""
         while True:
             for echo, group in echoes.items():
-                if self._unheard[echo] >= MOST_UNHEARD and not self._silent:
+                if self._unheard[echo] >= (MOST_UNHEARD_AT_FIRST if self._silent else MOST_UNHEARD):
                     raise Silence
                 self._unheard[echo] += 1
                 await send(group, Bulletin([], courier.stamp(group), echo))
@@ -156,6 +159,21 @@ async def join(layer: Any, groups: list[str], channel: str) -> None:
         await asyncio.sleep(0)  # so that it has begun, and can be cancelled
         await end({receiving})
         raise
+
+
+async def part(layer: Any, groups: list[str], channel: str) -> None:
+    """Take a channel out of the groups."""
+    for group in groups:
+        await layer.group_discard(group, channel)
+
+
+async def hang_up(layer: Any) -> None:
+    """Have channels_redis hear on new connections, with all that it was subscribed to. It goes on with one that is
+    dead, and says nothing of it, for as long as TCP does: a quarter of an hour."""
+    if isinstance(layer, RedisPubSubChannelLayer):
+        for shard in layer._get_layer()._shards:
+            if shard._pubsub is not None and shard._pubsub.connection is not None:
+                await shard._pubsub.connection.disconnect(nowait=True)
 
 
 async def end(tasks: set[asyncio.Task[Any]]) -> None:

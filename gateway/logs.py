@@ -10,6 +10,7 @@ Event = Literal[
     "canary_mismatch",
     "delivery_failed",
     "evaluation_failed",
+    "evaluation_stuck",
     "hub_failed",
     "notice_malformed",
     "notices_lost",

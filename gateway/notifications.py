@@ -49,6 +49,16 @@ async def anotify(*instances: Model) -> None:
     await database_sync_to_async(notify)(*instances)
 
 
+def flush() -> None:
+    """Send the notices that wait in this process, and return when all are sent, or given up after ``SEND_TIMEOUT``.
+
+    By itself this is done when Python ends. To be called at the end of a process that does not end so, because it was
+    forked: RQ's, Celery's with a limit of tasks for each, those of ``multiprocessing``. Where a hub runs, its event
+    loop sends, and there is nothing to do.
+    """
+    courier.close()
+
+
 def announce(
     kind: Kind, instances: Sequence[Model], *, using: str | None = None, settle: Callable[[], None] | None = None
 ) -> None:

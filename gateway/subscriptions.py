@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from asyncio import get_running_loop
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import frames
 from .paces import Pace
 
 if TYPE_CHECKING:
-    from asyncio import Task, TimerHandle
+    from asyncio import Handle, Task, TimerHandle
     from collections.abc import Awaitable, Callable, Iterable
 
     from ..permissions.viewers import Viewer
@@ -31,7 +31,7 @@ class Socket:
 
     __slots__ = (
         *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "last_beat", "patience"),
-        *("refusals", "send", "session_token", "subscriptions", "unanswered", "user_token"),
+        *("parcels", "refusals", "send", "session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -51,7 +51,8 @@ class Socket:
         self.expiry: TimerHandle | None = None  # that will have its credentials examined
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
-        self.patience: TimerHandle | None = None  # that will end, where the delivery has to wait for the client
+        self.parcels: list[Any] = []  # that are to be sent when that is done
+        self.patience: Handle | None = None  # that will end, where the delivery has to wait for the client
         self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
         self.last_beat = 0.0  # on which one of them is refused, in the loop's time
         self.is_behind = False  # the client was told that what it holds may be old
@@ -112,7 +113,7 @@ class Subscription:
             self.etag = decision.etag
             return [frames.updated(self.pair, decision)]
         told = [request.etag for request in requests if request.wants_view]
-        held = told or [self.etag if self.admitted else decision.etag]
+        held = [*told, *([self.etag] if self.admitted else [])] or [decision.etag]
         self.admitted, self.etag = True, decision.etag
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
         is_current = all(etag == decision.etag for etag in held)

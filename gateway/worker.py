@@ -12,6 +12,8 @@ from django.db import connections
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Seconds that it may take to close connections.
+LONGEST_CLOSE = 1.0
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
@@ -32,9 +34,10 @@ class Worker:
         return await loop.run_in_executor(self._thread, Context().run, connected, function, given)
 
     async def stop(self) -> None:
-        """Close the connections and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
+        """Close the connections and end the thread. A database that does not answer is not waited for."""
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
         self._thread.shutdown(wait=False)
+        await asyncio.wait([closing], timeout=LONGEST_CLOSE)
 
 
 def connected(function: Callable[[Given], Answer], given: Given) -> Answer:

@@ -27,7 +27,7 @@ NO_TESTS = 5  # pytest's exit code where it found none
 def main(arguments: list[str]) -> int:
     """The exit code: of the tests if they fail on one database, else of the coverage over both."""
     sqlite, postgresql = run_both(arguments)
-    # The arguments may have named nothing but journeys.
+    # The arguments may have named nothing but journeys and faults.
     if code := sqlite or (postgresql if not (arguments and postgresql == NO_TESTS) else 0):
         return code
     # Given arguments, some tests may not have run, and what they would have covered is not asked for.
@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
 def run_both(arguments: list[str]) -> tuple[int, int]:
     """The exit codes of pytest, on SQLite and on PostgreSQL."""
     with tempfile.TemporaryFile("w+") as log, servers.postgresql() as url:
-        # The journeys bring servers of their own, PostgreSQL among them, and have their turn beside SQLite.
-        most = ["--ignore=tests/journeys", *arguments]
+        # The journeys and the faults bring servers of their own, PostgreSQL among them: their turn is beside SQLite.
+        most = ["--ignore=tests/journeys", "--ignore=tests/faults", *arguments]
         try:
             with (
                 running("postgresql", most, url, stdout=log, stderr=subprocess.STDOUT) as postgresql,

@@ -62,7 +62,7 @@ class Server:
         self._command = command
         self._what = what
         self._ready = ready
-        self._output = open(log, "a+b") if log else tempfile.TemporaryFile("a+b")  # noqa: SIM115  # closed by stop()
+        self._output = open(log, "a+b") if log else tempfile.TemporaryFile("a+b")  # noqa: SIM115  # stop() closes it
         self._options = {"stdout": self._output, "stderr": subprocess.STDOUT, **options}
         self.process: subprocess.Popen | None = None
 
@@ -148,14 +148,14 @@ def redis() -> Iterator[str]:
 def redis_process(*arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The same, with its process."""
     port = free_port()
-    with redis_server(port, "", *arguments) as running:
+    with redis_server(port, *arguments) as running:
         yield f"redis://127.0.0.1:{port}/0", running.process
 
 
-def redis_server(port: int, folder: str = "", *arguments: str) -> Server:
-    """A Redis; with a folder, one that finds there what it knew before it was killed."""
-    kept = ["--appendonly", "yes", "--dir", folder] if folder else ["--appendonly", "no"]
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *kept, *arguments]
+def redis_server(port: int, *arguments: str) -> Server:
+    """A Redis that keeps nothing, unless the arguments say so."""
+    alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command = [program("redis-server"), "--port", str(port), *alone, *arguments]
     return Server(command, "Redis", lambda: accepts(port))
 
 
@@ -165,10 +165,10 @@ def sentinel(name: str) -> Iterator[tuple[int, subprocess.Popen]]:
     port = free_port()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-sentinel-"))
-        url, master = stack.enter_context(redis_process())
+        keeping = ["--dir", folder, "--repl-diskless-sync-delay", "0"]  # a replica writes down what it is sent first
+        url, master = stack.enter_context(redis_process(*keeping))
         of_master = str(port_of(url))
-        quick = ["--repl-diskless-sync-delay", "0"]
-        replica, _ = stack.enter_context(redis_process("--replicaof", f"127.0.0.1 {of_master}", *quick))
+        replica, _ = stack.enter_context(redis_process(*keeping, "--replicaof", f"127.0.0.1 {of_master}"))
         wait_until(lambda: told(port_of(replica), "INFO").get("master_link_status") == "up", "the replica")
         file = Path(folder) / "sentinel.conf"
         file.write_text(

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 import servers
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -116,6 +117,16 @@ class Person:
     async def receive(self) -> Any:
         async with asyncio.timeout(PATIENCE):
             return json.loads(await self.socket.recv())
+
+
+async def code_of(person: Person) -> int:
+    """Read what comes until the server closes; the code with which it does."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await person.socket.recv()
+            except ConnectionClosed:
+                return int(person.socket.close_code)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import servers
 from .arena import Invalid, arena, cores, ground
 from .contestants import CONTESTANTS
 from .figures import SHARED, Results, Round, as_json, ratios
-from .plan import DATABASES, ONCE, Plan
+from .plan import DATABASES, IF_NAMED, Plan
 from .report import place_of, report
 from .workloads import WORKLOADS, Sizes
 
@@ -70,11 +70,11 @@ def main(arguments: list[str]) -> int:
     options = read(arguments)
     sizes = replace(Sizes(), seed=options.seed)
     if options.sockets:
-        sizes = replace(sizes, fan_out=tuple(sorted(options.sockets)))
+        sizes = replace(sizes, fan_out=tuple(sorted(options.sockets)), sizing=tuple(sorted(options.sockets)))
     if options.seconds:
         sizes = replace(sizes, soak_seconds=options.seconds)
     plan = Plan(
-        options.workloads or [name for name in WORKLOADS if name not in ONCE],
+        options.workloads or [name for name in WORKLOADS if name not in IF_NAMED],
         options.rounds,
         sizes,
         options.databases,
@@ -96,11 +96,11 @@ def read(arguments: list[str]) -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="workload",
-        help=f"of {', '.join(WORKLOADS)}; default: all but {', '.join(ONCE)}",
+        help=f"of {', '.join(WORKLOADS)}; default: all but {', '.join(IF_NAMED)}",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out; default: 10 100 1000 5000")
+    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out and the sizing")
     parser.add_argument("--seconds", type=float, help="of the soak; default: 600")
     parser.add_argument("--seed", type=int, default=randrange(10**6), help="of what happens at random")
     parser.add_argument("--databases", nargs="+", choices=DATABASES)

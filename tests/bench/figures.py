@@ -124,7 +124,7 @@ def ratios(sizes: Any) -> list[Ratio]:
         Ratio("revocation_p99_ms", "revocation", "all, broker up", "worst_p99_ms", "livegate-3", "", True, both(250)),
         Ratio("revocation_max_by_bound", "revocation", "all, unheard", "max_by_bound", "livegate-3", "", True, both(1)),
         *(
-            Ratio(f"resync_queries_{size}", "resync", case, "queries", "livegate-3", "", True, both(10))
+            Ratio(f"resync_queries_{size}", "resync", case, "queries", "livegate-3", "", True, both(14))
             for size, case in (
                 ("few_sockets", "few sockets, one object"),
                 ("many_sockets", "many sockets, one object"),

@@ -44,6 +44,8 @@ class Sizes:
     storm: int = 1_000
     idle: int = 1_000
     idle_seconds: float = 8.0
+    sizing: tuple[int, ...] = (1_000, 4_000)
+    sizing_seconds: float = 60.0
     revocations: int = 40
     revocation_sockets: int = 1_000
     sweep_period: float = 2.0
@@ -71,9 +73,8 @@ class Sizes:
     def viewers(self) -> int:
         """How many viewers there have to be."""
         soak = self.soak_sockets + self.soak_sockets_beside
-        return max(
-            *self.fan_out, self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak
-        )
+        others = self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak
+        return max(*self.fan_out, *self.sizing, *others)
 
 
 def fan_out(arena: Arena, sizes: Sizes) -> Figures:
@@ -265,6 +266,28 @@ def idle(arena: Arena, sizes: Sizes) -> Figures:
     }
 
 
+def sizing(arena: Arena, sizes: Sizes) -> Figures:
+    """More and more sockets with one subscription each: what the process weighs, and what it costs when nothing
+    happens but pings and the sweep."""
+    bare = arena.counters()["memory"]
+    figures: Figures = {"0": {"memory_mb": bare / 1e6}}
+    opened = 0
+    for size in sizes.sizing:
+        gather_viewers(arena, range(opened, size))
+        opened = size
+        before = arena.counters()
+        time.sleep(sizes.sizing_seconds)
+        after = arena.counters()
+        figures[str(size)] = {
+            "memory_mb": after["memory"] / 1e6,
+            "kb_per_socket": (after["memory"] - bare) / size / 1e3,
+            "cpu_percent": 100 * (after["cpu"] - before["cpu"]) / sizes.sizing_seconds,
+            "sweeps": after["sweeps"] - before["sweeps"],
+        }
+    serve_all(arena)
+    return figures
+
+
 def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
@@ -275,6 +298,7 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "burst": burst,
     "storm": storm,
     "idle": idle,
+    "sizing": sizing,
     "revocation": revocation,
     "resync": resync,
     "refusals": refusals,

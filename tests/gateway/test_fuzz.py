@@ -373,6 +373,7 @@ def test_whatever_is_sent_is_answered_by_the_protocol_and_disturbs_nobody(demo, 
 
             await asyncio.gather(*map(send_all, range(len(attackers))))
 
+            await until(lambda: not hub._examiner.doubted)  # whoever came was to be examined once more
             assert is_consistent(hub)
             assert bystander._out.empty()
             for attacker in attackers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
@@ -12,8 +14,8 @@ from lab.serializers import plain
 
 from livegate.gateway import publications
 from livegate.gateway.courier import courier
-from livegate.gateway.notices import Notice
-from livegate.gateway.notifications import anotify, notices_of, notify
+from livegate.gateway.notices import Notice, unpack
+from livegate.gateway.notifications import anotify, flush, notices_of, notify
 from livegate.gateway.publications import publish
 from livegate.permissions import anyone
 from livegate.serializers.hashids import encode
@@ -136,3 +138,24 @@ async def test_a_bulk_update_of_several_is_told_to_the_viewers_of_each(demo, con
     frames = [await client.receive(), await client.receive()]
     assert {frame["meta"]["id"] for frame in frames} == {demo.card.hashid, other.hashid}
     assert {frame["payload"]["title"] for frame in frames} == {"Renamed"}
+
+
+def test_flush_returns_when_everything_is_sent_and_what_follows_is_sent_too(monkeypatch):
+    class Layer:
+        async def group_send(self, group, message):
+            await asyncio.sleep(0.01)
+            sent.extend(unpack(message).notices)
+
+    sent = []
+    monkeypatch.setattr("livegate.gateway.streams.get_channel_layer", Layer)
+    pages = [Page.objects.create(), Page.objects.create()]
+    flush()
+    sent.clear()
+
+    for number, page in enumerate(pages, 1):
+        notify(page)
+        flush()
+        assert len(sent) == number
+    flush()
+
+    assert sent == [Notice("update", "lab.Page", page.hashid) for page in pages]

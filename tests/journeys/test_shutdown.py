@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import servers
 from bench.sockets import TEXT, frame
-from site_client import PATIENCE, PEOPLE, watching, working
-from websockets.exceptions import ConnectionClosed
+from site_client import PATIENCE, PEOPLE, code_of, watching, working
 
 if TYPE_CHECKING:
     import subprocess
@@ -54,16 +53,6 @@ def serving(site: SimpleNamespace, *arguments: str) -> Iterator[subprocess.Popen
     with servers.uvicorn(site.environment, *arguments, **options) as (address, server):
         site.address = address
         yield server
-
-
-async def code_of(client: Any) -> int:
-    """Read what comes until the server closes; the code with which it does."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await client.socket.recv()
-            except ConnectionClosed:
-                return int(client.socket.close_code)
 
 
 async def wait_for(server: subprocess.Popen) -> int:
