@@ -179,7 +179,7 @@ class Delivery:
         """Close a socket that could not be sent its views: its client would wait without a word."""
         if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
             raise error
-        if not isinstance(error, OSError):  # as it is when the connection is gone
+        if not is_gone(error):
             report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
         self._hub.drop(socket)
         try:
@@ -229,6 +229,12 @@ class Delivery:
             subscription.beat = None
             subscription.socket.refusals.append(subscription)
             self._hub.turn_to(subscription.socket)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether it says that the connection is. ASGI has an OSError for that. Where uvicorn closes one that answers no
+    pings, and still has something to write to it, it says so as if it had been closed by us."""
+    return isinstance(error, OSError) or "after sending 'websocket.close'" in str(error)
 
 
 def is_cancelled(task: asyncio.Task[None] | None) -> bool:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import randrange
 from typing import TYPE_CHECKING
 
 import servers
@@ -17,7 +18,7 @@ import servers
 from .arena import Invalid, arena, cores, ground
 from .contestants import CONTESTANTS
 from .figures import SHARED, Results, Round, as_json, ratios
-from .plan import DATABASES, Plan
+from .plan import DATABASES, ONCE, Plan
 from .report import place_of, report
 from .workloads import WORKLOADS, Sizes
 
@@ -67,11 +68,13 @@ def take(turn: Turn, place: Ground) -> Round:
 def main(arguments: list[str]) -> int:
     """Run what was asked for and print it. Gives 0 if of everything at least one round counts, else 1."""
     options = read(arguments)
-    sizes = Sizes()
+    sizes = replace(Sizes(), seed=options.seed)
     if options.sockets:
         sizes = replace(sizes, fan_out=tuple(sorted(options.sockets)), sizing=tuple(sorted(options.sockets)))
+    if options.seconds:
+        sizes = replace(sizes, soak_seconds=options.seconds)
     plan = Plan(
-        options.workloads or list(WORKLOADS),
+        options.workloads or [name for name in WORKLOADS if name not in ONCE],
         options.rounds,
         sizes,
         options.databases,
@@ -89,10 +92,17 @@ def main(arguments: list[str]) -> int:
 
 def read(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure livegate beside its alternatives.")
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=f"of {', '.join(WORKLOADS)}; default: all")
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="workload",
+        help=f"of {', '.join(WORKLOADS)}; default: all but {', '.join(ONCE)}",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out and the sizing")
+    parser.add_argument("--seconds", type=float, help="of the soak; default: 600")
+    parser.add_argument("--seed", type=int, default=randrange(10**6), help="of what happens at random")
     parser.add_argument("--databases", nargs="+", choices=DATABASES)
     parser.add_argument("--contestants", nargs="+", choices=list(CONTESTANTS))
     parser.add_argument(

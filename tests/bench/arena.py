@@ -40,6 +40,7 @@ class Ground:
     hashids: list[str]
     cards: int  # with three viewers each, not counting the first card
     server_core: int
+    postgresql: servers.Server | None = None
 
     @property
     def common(self) -> range:
@@ -54,10 +55,9 @@ def ground(
     """A database of its own, ``"sqlite"`` or ``"postgresql"``, filled with so many viewers and cards."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livegate-bench-"))
+        url, postgresql = f"sqlite:///{folder}/bench.sqlite3", None
         if database == "postgresql":
-            url = stack.enter_context(servers.postgresql())
-        else:
-            url = f"sqlite:///{folder}/bench.sqlite3"
+            url, postgresql = stack.enter_context(servers.postgresql_server())
         environment = {
             **os.environ,
             "DATABASE_URL": url,
@@ -72,7 +72,7 @@ def ground(
             check=True,
             stdout=subprocess.PIPE,
         )
-        yield Ground(database, environment, json.loads(populated.stdout), cards, server_core)
+        yield Ground(database, environment, json.loads(populated.stdout), cards, server_core, postgresql)
 
 
 class Child:
@@ -119,7 +119,7 @@ class Arena:
         writer: Child,
         clients: Child,
         log: Path,
-        server: subprocess.Popen[bytes],
+        server: servers.Server,
     ) -> None:
         self.contestant = contestant
         self.ground = ground
@@ -147,7 +147,7 @@ class Arena:
 
     def subscribe(self, cards: Sequence[Sequence[int]]) -> None:
         """Subscribe every viewer, in the order in which they were connected, to more cards."""
-        wishes = [[self.subscription(card) for card in some] for some in cards]
+        wishes = [[self.subscription(self.ground.hashids[card]) for card in some] for some in cards]
         self.checked(self.clients.do("subscribe", patience=PATIENCE / 2, wishes=wishes))
 
     def socket(self, viewer: int, card: int, subscribe: bool) -> dict[str, Any]:
@@ -160,21 +160,19 @@ class Arena:
             "card": card,
             "path": f"/ws/notifications/?{viewer}",
             "payload": self.contestant.payload,
-            "subscribe": [self.subscription(card)] if subscribe else [],
+            "subscribe": [self.subscription(self.ground.hashids[card])] if subscribe else [],
             "fixed": fixed,
             **seen,
         }
 
-    def subscription(self, card: int) -> str:
+    def subscription(self, hashid: str) -> str:
         """The message that subscribes to a card, the same for all contestants."""
-        asked = {"action": "subscribe", "model": LABEL, "id": self.ground.hashids[card], "request_id": 1}
+        asked = {"action": "subscribe", "model": LABEL, "id": hashid, "request_id": 1}
         return json.dumps(asked)
 
     def counters(self, path: str = "/") -> dict[str, float]:
         """What the server has counted since its start."""
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as response:
-            counted: dict[str, float] = json.loads(response.read())
-            return counted
+        return counters(self.port, path)
 
     def checked(self, reply: dict[str, Any]) -> dict[str, Any]:
         """The reply of the clients; raises Invalid if they found a fault, or the server logged an error."""
@@ -184,6 +182,20 @@ class Arena:
             more = f" (and {reply['fault_count'] - 1} more)" if reply.get("fault_count", 0) > 1 else ""
             raise Invalid("; ".join([*(fault + more for fault in faults[:1]), *logged[:1]]))
         return reply
+
+
+def counters(port: int, path: str = "/") -> dict[str, float]:
+    """What the server on a port has counted since its start."""
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as response:
+        counted: dict[str, float] = json.loads(response.read())
+        return counted
+
+
+def server(port: int, ground: Ground, environment: dict[str, str]) -> servers.Server:
+    """A contestant's server, to be started; the environment says whose it is."""
+    return servers.Server(
+        command("server", port, ground.server_core), "the server", lambda: servers.accepts(port), env=environment
+    )
 
 
 @contextlib.contextmanager
@@ -200,15 +212,8 @@ def arena(contestant: Contestant, ground: Ground) -> Iterator[Arena]:
         writer = stack.enter_context(child("writer", {**environment, "BENCH_LOG": os.devnull}, done[:1]))
         writer.tell(ground.hashids)
         clients = stack.enter_context(child("clients", environment, done[1:]))
-        server = stack.enter_context(
-            servers.process(
-                command("server", port, ground.server_core),
-                "the server",
-                lambda: servers.accepts(port),
-                env=environment,
-            )
-        )
-        opened = Arena(contestant, ground, port, writer, clients, log, server)
+        running = stack.enter_context(server(port, ground, environment))
+        opened = Arena(contestant, ground, port, writer, clients, log, running)
         opened.done = done
         yield opened
         clients.do("close")

@@ -175,6 +175,60 @@ class Clients:
                 return {"behind": len(behind)}
             self.turn(deadline - time.monotonic())
 
+    def await_word(self, patience: float, word: str) -> dict[str, Any]:
+        """Wait until every client has a message with this word: the time of the last one."""
+        without = set(self.clients)
+        last, seen = 0.0, 0
+        deadline = time.monotonic() + patience
+        while True:
+            for at, client, text in self.log[seen:]:
+                if word.encode() in text and client.socket.fileno() in without:
+                    without.discard(client.socket.fileno())
+                    last = at
+            seen = len(self.log)
+            if not without or time.monotonic() > deadline:
+                return {"last": last, "without": len(without)}
+            self.turn(deadline - time.monotonic())
+
+    def await_current(self, patience: float, versions: dict[str, int]) -> dict[str, Any]:
+        """Wait until every client has the version of its card, and was told that it is current, if it was told that it
+        may not be: the time of the last one."""
+        behind, told = set(self.clients), set()
+        seen = 0
+        deadline = time.monotonic() + patience
+        while True:
+            for client, text in self.received_since(seen):
+                descriptor = client.socket.fileno()
+                if b'"DELAYED"' in text:
+                    told.add(descriptor)
+                elif b'"CURRENT"' in text:
+                    told.discard(descriptor)
+                elif version_of(text) >= versions[str(client.card)]:
+                    behind.discard(descriptor)
+            seen = len(self.log)
+            if not (behind or told) or time.monotonic() > deadline:
+                last = self.log[-1][0] if self.log else 0.0
+                return {"last": last, "behind": len(behind | told), "messages": seen}
+            self.turn(deadline - time.monotonic())
+
+    def ask_in_turn(self, patience: float, viewer: str, requests: list[list[Any]]) -> list[list[list[Any]]]:
+        """Let one client ask one thing after the other, or several together, each time so many seconds after the last
+        answer: of each time the answers, after how many seconds they came and whether they were refusals."""
+        [client] = [one for one in self.clients.values() if one.name == viewer]
+        deadline = time.monotonic() + patience
+        answers: list[list[list[Any]]] = []
+        for *texts, pause in requests:
+            self.listen(pause)
+            client.received = []
+            asked = time.monotonic()
+            for text in texts:
+                client.socket.send(text.encode())
+            while len(client.received) < len(texts) and time.monotonic() < deadline:
+                self.turn(deadline - time.monotonic())
+            answers.append([[at - asked, b"not_found" in answer] for at, answer in client.received])
+        self.forget([])
+        return answers
+
     def judge(self, leaves: str, field: str, samples: list[list[Any]]) -> dict[str, Any]:
         """Look at what came to clients from whom something was taken, given their names, the moment of the commit and
         the version that was the last then: the seconds after which it was gone."""

@@ -1,7 +1,9 @@
-"""Counters in a server process: queries, serializations, evaluations; CPU time and memory."""
+"""Counters in a server process: queries, serializations, evaluations; CPU time, memory and what is kept."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import time
 from pathlib import Path
@@ -64,3 +66,18 @@ class Counters:
             "sweeps": counts()["sweeps"],
             "memory": int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
         }
+
+    def tables(self) -> dict[str, int]:
+        """What livegate's hub keeps just now, how many tasks the event loop has, and how many files are open."""
+        hubs = hub._hubs.values()
+        return {
+            "sockets": sum(len(one.sockets) for one in hubs),
+            "subscriptions": sum(1 for one in hubs for _ in one.subscriptions()),
+            "tasks": len(asyncio.all_tasks()),
+            "files": len(os.listdir("/proc/self/fd")),
+        }
+
+    def objects(self) -> dict[str, int]:
+        """How many objects there are which hold others, as far as Python's collector knows, once it has collected."""
+        gc.collect()
+        return {"objects": len(gc.get_objects())}

@@ -123,6 +123,17 @@ def ratios(sizes: Any) -> list[Ratio]:
         Ratio("storm_queries", "storm", "", "queries", "livegate-3", "", True, both(60)),
         Ratio("revocation_p99_ms", "revocation", "all, broker up", "worst_p99_ms", "livegate-3", "", True, both(250)),
         Ratio("revocation_max_by_bound", "revocation", "all, unheard", "max_by_bound", "livegate-3", "", True, both(1)),
+        *(
+            Ratio(f"resync_queries_{size}", "resync", case, "queries", "livegate-3", "", True, both(10))
+            for size, case in (
+                ("few_sockets", "few sockets, one object"),
+                ("many_sockets", "many sockets, one object"),
+                ("many_objects", "many sockets, many objects"),
+            )
+        ),
+        Ratio("refusals_told_apart", "refusals", "on the beat", "told_apart", "livegate-3", "", True, both(0.57)),
+        Ratio("soak_memory_growth", "soak", "memory", "last_third_by_middle", "livegate-3", "", True, both(1.1)),
+        Ratio("soak_tasks_growth", "soak", "kept", "tasks_after_by_before", "livegate-3", "", True, both(1.02)),
     ]
 
 

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from .workloads import Sizes
 
 DATABASES = ("sqlite", "postgresql")
-# The workloads whose ratios are promised for every database; the others run on the first, unless told otherwise.
-ON_ALL = {"fan-out"}
+# Where workloads run, unless told otherwise, and where the others do: those whose ratios are promised for every
+# database, and one that breaks the database, too.
+WHERE: dict[str, Sequence[str]] = {"fan-out": DATABASES, "soak": ("postgresql",)}
+ELSEWHERE = ("sqlite",)
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
-# What is asked of livegate alone: revocations, of which it is the only one that takes notice, and what it needs.
-ITS_OWN = {"revocation": "livegate-3", "sizing": "livegate-3"}
-ONCE = {"sizing"}  # it takes minutes, and hardly varies
+# What is asked of livegate alone: what it is the only one to take notice of, and what it needs.
+ITS_OWN = dict.fromkeys(("sizing", "revocation", "resync", "refusals", "soak"), "livegate-3")
+# What takes long, and is done once, and if it is named.
+ONCE = {"sizing", "soak"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
 USUAL = 1_000  # sockets; with more there is one round, on the first database
@@ -60,16 +63,15 @@ class Plan:
 
     @property
     def all_databases(self) -> Sequence[str]:
-        return self.databases or [name for name in DATABASES if name == DATABASES[0] or ON_ALL & {*self.workloads}]
+        wanted = {name for workload in self.workloads for name in self.databases_of(workload)}
+        return self.databases or [name for name in DATABASES if name in wanted]
 
     def databases_of(self, workload: str) -> Sequence[str]:
-        return self.all_databases if self.databases or workload in ON_ALL else self.all_databases[:1]
+        return self.databases or WHERE.get(workload, ELSEWHERE)
 
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
         """Those that read no database have one turn for all databases."""
-        if ITS_OWN.get(workload, contestant.name) != contestant.name:
-            return False
-        if workload in ONCE and number > 1:
+        if ITS_OWN.get(workload, contestant.name) != contestant.name or (workload in ONCE and number > 1):
             return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import django
 
-COMMON = 10  # cards that everyone may see, for sockets with several subscriptions
+COMMON = 100  # cards that everyone may see, for sockets with several subscriptions
 
 
 def populate(viewers: int, cards: int) -> list[str]:

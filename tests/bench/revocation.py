@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from dataclasses import replace
 from statistics import quantiles
@@ -143,12 +141,12 @@ class Field:
         """The same while the process here is stopped; felt here, or by the same viewers in another process."""
         if other is None:
             self.give(path, viewers)
-        os.kill(self.arena.server.pid, signal.SIGSTOP)
+        self.arena.server.pause()
         try:
             self.arena.writer.start("take", path=path, viewers=viewers, rate=len(viewers) / STALL, saves=False)
             time.sleep(STALL)
         finally:
-            os.kill(self.arena.server.pid, signal.SIGCONT)
+            self.arena.server.resume()
         return (other or self).judge(path, self.arena.writer.finish())
 
     def time_event(self, viewers: Sequence[int]) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import sys
 from typing import Any
 
@@ -16,6 +18,9 @@ from .sockets import raise_limit
 
 # The path of a request that starts to count serializations, which costs time; any other stops it.
 COUNT_SERIALIZATIONS = "/serializations"
+# The paths of requests that count what is kept, too; and all that is, which takes a while.
+COUNT_TABLES = "/tables"
+COUNT_OBJECTS = "/objects"
 
 
 class Server:
@@ -37,8 +42,12 @@ class Server:
             await self.sockets({**scope, "user": self.users[int(number)], **session}, receive, send)
             return
         self.counters.count_serializations(scope["path"] == COUNT_SERIALIZATIONS)
+        kept = self.counters.tables() if scope["path"] in (COUNT_TABLES, COUNT_OBJECTS) else {}
+        if scope["path"] == COUNT_OBJECTS:
+            kept |= self.counters.objects()
+        body = json.dumps({**self.counters.read(), **kept}).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
-        await send({"type": "http.response.body", "body": json.dumps(self.counters.read()).encode()})
+        await send({"type": "http.response.body", "body": body})
 
 
 def application(kind: str) -> Any:
@@ -62,6 +71,15 @@ def application(kind: str) -> Any:
     return {"classic": ClassicConsumer, "naive": NaiveConsumer}[kind].as_asgi()
 
 
+def listening(port: int, buffer: int) -> list[socket.socket]:
+    """A socket whose connections keep no more than so many bytes that their client has not taken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+    listener.bind(("127.0.0.1", port))
+    return [listener]
+
+
 def main(port: int, core: int) -> None:
     os.sched_setaffinity(0, {core})
     raise_limit()
@@ -69,15 +87,18 @@ def main(port: int, core: int) -> None:
     from django.contrib.auth import get_user_model
     from django.db import connections
 
+    from livegate.gateway import delivery
+
     from .counters import Counters
 
+    delivery.REFUSAL_BEAT = float(os.environ.get("BENCH_REFUSAL_BEAT", delivery.REFUSAL_BEAT))
     counters = Counters()
     counters.install()
     viewers = get_user_model().objects.filter(username__startswith="viewer")
     users = {int(user.username.removeprefix("viewer")): user for user in viewers}
     connections.close_all()
     sockets = application(CONTESTANTS[os.environ[VARIABLE]].kind)
-    uvicorn.run(
+    config = uvicorn.Config(
         Server(sockets, counters, users),
         port=port,
         lifespan="off",
@@ -85,6 +106,9 @@ def main(port: int, core: int) -> None:
         access_log=False,
         ws_per_message_deflate=False,
     )
+    buffer = int(os.environ.get("BENCH_SEND_BUFFER", 0))
+    with contextlib.suppress(KeyboardInterrupt):  # by which it is ended
+        uvicorn.Server(config).run(listening(port, buffer) if buffer else None)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if "BENCH_KEEP_CONNECTIONS" in os.environ:
     # Django's default is to close a connection after each task, and so is its advice for ASGI.
     DATABASES["default"]["CONN_MAX_AGE"] = None
 
-for name, kind in {"SWEEP_PERIOD": float, "SWEEP_RATE": int}.items():
+for name, kind in {"SWEEP_PERIOD": float, "SWEEP_RATE": int, "SLOW_CLIENT_TIMEOUT": float}.items():
     if f"BENCH_{name}" in os.environ:
         LIVEGATE = {**LIVEGATE, name: kind(os.environ[f"BENCH_{name}"])}
 
@@ -21,6 +21,19 @@ for name, kind in {"SWEEP_PERIOD": float, "SWEEP_RATE": int}.items():
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"file": {"class": "logging.FileHandler", "filename": os.environ.get("BENCH_LOG", os.devnull)}},
+    "formatters": {
+        "word": {
+            "()": "logging.Formatter",
+            "fmt": "LOGGED %(name)s %(event)s: %(message)s",
+            "defaults": {"event": "-"},
+        }
+    },
+    "handlers": {
+        "file": {
+            "class": "logging.FileHandler",
+            "filename": os.environ.get("BENCH_LOG", os.devnull),
+            "formatter": "word",
+        }
+    },
     "root": {"handlers": ["file"], "level": "ERROR"},
 }

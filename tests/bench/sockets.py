@@ -14,13 +14,17 @@ MASK = b"\0\0\0\0"  # which leaves what it masks as it is
 class ClientSocket:
     """A non-blocking WebSocket that was told to connect; it is up when the handshake was answered."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, room: int = 0) -> None:
+        """With so many bytes of room for what was not read yet; 0: as many as the system gives it."""
         self.is_up = False
         self.closed_by = ""
+        self.close_code: int | None = None
         self.buffer = b""
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if room:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self.socket.connect_ex(("127.0.0.1", port))
         self.greeting = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -82,11 +86,17 @@ class ClientSocket:
                 self.socket.sendall(frame(0x8A, buffer[body:end]))
             else:
                 self.closed_by = f"a frame of kind {kind:#x}: {buffer[body:end]!r}"
+                self.close_code = int.from_bytes(buffer[body : body + 2], "big") if kind == CLOSE else None
             start = end
         self.buffer = buffer[start:] if start else buffer
         return texts
 
     def close(self) -> None:
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Be gone without a farewell."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 import servers
 
-from bench import rights
+from bench import rights, site
 from bench.__main__ import main
-from bench.arena import Invalid, arena, cores, ground
+from bench.arena import Child, Invalid, arena, cores, ground
 from bench.contestants import CONTESTANTS
+from bench.faults import OF_OTHERS, OF_POSTGRESQL, OF_REDIS, faults_on, shuffled
 from bench.figures import SHARED, Ratio, Results, Round, as_json, ratios
 from bench.paths import PATHS
 from bench.plan import Plan
+from bench.refusals import probability_later, standard_error
 from bench.report import place_of, report
+from bench.site import Site
+from bench.soak import compare, leaked
 from bench.verification import Expected, faults_of, judged
 from bench.workloads import WORKLOADS, Sizes, gather_viewers, serve_all
 
@@ -34,13 +41,30 @@ TINY = Sizes(
     sizing=(3, 5),
     sizing_seconds=0.01,
     sweep_period=0.5,
+    soak_seconds=0.5,
+    soak_warm_up=0.1,
+    soak_sockets=16,
+    soak_sockets_beside=4,
+    soak_cards=4,
+    soak_subscriptions=2,
+    soak_rate=50,
+    soak_pauses=(0.0, 0.05),
+    soak_faults=(0.05, 0.3),
+    soak_away=(0.05, 0.3),
+    soak_stall=(0.05, 0.3),
+    seed=1,
+    resync_few=2,
+    resync_many=6,
+    resync_cards=3,
+    resync_away=0.1,
+    refusals=10,
 )
 CROWD = 80  # so many that there are enough who see nothing guarded, for every path others
 
 
 @pytest.fixture(scope="module")
 def place():
-    with cores() as core, servers.redis() as url, ground("sqlite", url, core, viewers=6, cards=4) as populated:
+    with cores() as core, servers.redis() as url, ground("sqlite", url, core, viewers=24, cards=4) as populated:
         yield populated
 
 
@@ -71,7 +95,7 @@ def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
         assert figures["5"]["serializations"] == 5
 
 
-@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name not in ("fan-out", "revocation")])
+@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle"])
 def test_every_workload_gives_its_figures(opened, workload):
     figures = WORKLOADS[workload](opened, TINY)
 
@@ -98,27 +122,179 @@ def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded):
     assert figures["all, unheard"]["max_by_bound"] > 0
 
 
+def test_a_restart_of_redis_costs_the_same_whatever_the_number_of_sockets_and_objects(place, monkeypatch):
+    monkeypatch.setattr("bench.resync.QUIET", 0.4)
+    with arena(CONTESTANTS["livegate-3"], place) as started:
+        figures = WORKLOADS["resync"](started, TINY)
+
+    assert [(found["sockets"], found["objects"]) for found in figures.values()] == [(2, 1), (6, 1), (6, 3)]
+    assert {found["queries"] for found in figures.values()} <= {7, 14}  # a second time where Redis is quicker than that
+    assert all(found["current_ms"] > 0 and found["told_ms"] > 0 for found in figures.values())
+    assert all(found["frames_per_socket"] == 3 for found in figures.values())
+
+
+def test_a_change_that_did_not_arrive_after_a_restart_of_redis_makes_the_round_invalid(place, monkeypatch):
+    do = Child.do
+
+    def do_less(child, name, **arguments):
+        """A version that was never saved is said to be."""
+        reply = do(child, name, **arguments)
+        return {**reply, "version": reply["version"] + 1} if name == "save" else reply
+
+    monkeypatch.setattr("bench.resync.PATIENCE", 5)
+    monkeypatch.setattr("bench.resync.QUIET", 0.4)
+    monkeypatch.setattr(Child, "do", do_less)
+    with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match="2 clients are not current"):
+        WORKLOADS["resync"](started, TINY)
+
+
+def test_refusals_are_timed_of_what_is_hidden_and_of_what_never_existed(place):
+    with arena(CONTESTANTS["livegate-3"], place) as started:
+        figures = WORKLOADS["refusals"](started, TINY)
+
+    on_the_beat = figures.pop("on the beat")
+    assert min(on_the_beat["hidden_from_ms"], on_the_beat["never_from_ms"]) >= 50
+    assert figures.keys() == {"beside what is shown", "at once"}
+    assert all(0 < found["never_ms"] < on_the_beat["never_ms"] for found in figures.values())
+    assert all(0 <= found["hidden_later"] <= 1 for found in figures.values())
+
+
+def test_who_is_not_refused_makes_the_round_invalid(place, monkeypatch):
+    monkeypatch.setattr("bench.refusals.TAKEN", "without a signal")  # which takes something else
+    with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match="hidden was not refused"):
+        WORKLOADS["refusals"](started, TINY)
+
+
+@pytest.mark.parametrize(
+    ("some", "others", "probability"),
+    [([1, 2], [1, 2], 0.5), ([3, 4], [1, 2], 1), ([1, 2], [3, 4], 0), ([1, 3], [2, 2], 0.5), ([2, 3], [1, 3], 0.625)],
+)
+def test_how_probable_it_is_that_one_takes_longer_is_the_share_of_pairs(some, others, probability):
+    assert probability_later(some, others) == probability
+
+
+def test_the_more_are_asked_the_more_is_known():
+    assert standard_error(0.5, 300, 300) == pytest.approx(0.0236, abs=1e-4)  # as of ranks, by Mann and Whitney
+    assert standard_error(0.5, 1_200, 1_200) == pytest.approx(0.0236 / 2, abs=1e-4)
+    assert standard_error(0.9, 300, 300) < standard_error(0.5, 300, 300)
+
+
+def test_whatever_is_broken_at_random_everybody_holds_the_truth_afterwards(place):
+    with arena(CONTESTANTS["livegate-3"], place) as started:
+        figures = WORKLOADS["soak"](started, TINY)
+
+    faults, changes, clients, kept = (figures[case] for case in ("faults", "changes", "clients", "kept"))
+    assert faults.keys() == {*OF_REDIS, *OF_OTHERS, "all", "seed"}
+    assert min(faults.values()) >= 1
+    assert (faults["seed"], clients["sockets"], clients["views"]) == (1, 20, 40)
+    assert changes["saves"] > 0
+    assert changes["slowest_ms"] >= changes["p50_ms"] > 0
+    assert (changes["failed"], clients["stale"], clients["forbidden"], clients["late"]) == (0, 0, 0, 0)
+    assert kept["sockets_before"] == kept["sockets_after"] == 16
+    assert kept["subscriptions_after"] > 0
+    assert (kept["sockets_unknown"], kept["subscriptions_unknown"]) == (0, 0)
+    assert (kept["sockets_left"], kept["subscriptions_left"]) == (0, 0)
+    assert kept["objects_before"] > 16 * 50
+    assert figures["memory"]["last_third_by_middle"] > 0
+
+
+def test_postgresql_is_broken_too_where_it_is_there():
+    kinds = {*OF_REDIS, *OF_OTHERS, *OF_POSTGRESQL}
+
+    assert faults_on(SimpleNamespace(ground=SimpleNamespace(postgresql=None))).keys() == kinds - {*OF_POSTGRESQL}
+    assert faults_on(SimpleNamespace(ground=SimpleNamespace(postgresql=object()))).keys() == kinds
+    order = list(islice(shuffled([*kinds], Random(1)), 3 * len(kinds)))
+    assert all(order.count(kind) == 3 for kind in kinds)
+
+
+def test_a_change_that_nobody_is_told_of_makes_a_soak_invalid(place, monkeypatch):
+    start = site.child
+
+    def start_deaf(module, environment, descriptors):
+        """The scribe's notices go nowhere."""
+        elsewhere = {"REDIS_URL": "redis://127.0.0.1:1"} if module == "scribe" else {}
+        return start(module, {**environment, **elsewhere}, descriptors)
+
+    monkeypatch.setattr(site, "child", start_deaf)
+    monkeypatch.setattr("bench.soak.LIMIT", 1)
+    monkeypatch.setattr("bench.soak.faults_on", lambda site: {"clients_slow": OF_OTHERS["clients_slow"]})
+    with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match=r"\d+ stale"):
+        WORKLOADS["soak"](started, TINY)
+
+
+HELD = {"changed": 12.0, "settled": True, "views": {"x": ["a view", 3, "subscribed"], "y": [None, 0, "refused"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "right", "wrong"),
+    [
+        ({}, ("a view", None), {}),
+        ({}, ("another", None), {"stale": 1}),
+        ({}, (None, None), {"stale": 1, "forbidden": 1}),
+        ({}, ("a view", "a view"), {"stale": 1}),
+        ({"settled": False}, ("a view", None), {"stale": 1}),
+        ({"changed": 41.0}, ("a view", None), {"late": 1}),
+    ],
+)
+def test_what_clients_hold_at_the_end_is_compared_with_the_truth(changes, right, wrong):
+    found = compare({"7": {**HELD, **changes}}, {("7", "x"): right[0], ("7", "y"): right[1]}, 10.0)
+
+    lists = {"stale": found.stale, "forbidden": found.forbidden, "late": found.late}
+    assert {name: len(some) for name, some in lists.items() if some} == wrong
+    assert found.seconds == changes.get("changed", 12.0) - 10
+    assert found.views == 2
+
+
+@pytest.mark.parametrize(
+    ("shown", "leaks"),
+    [
+        (("0b0110", "0b0010"), []),
+        (("0b1110", "0b0010"), ["the card of version 3 of x: to 1 viewers"]),
+        (("0b0110", "0b0110"), ["the salary of version 3 of x: to 1 viewers"]),
+    ],
+)
+def test_whatever_was_shown_to_who_had_no_right_to_it_is_found(shown, leaks):
+    masks = [hex(int(mask, 2)) for mask in shown]
+    allowed = [["x", 3, hex(0b0111), hex(0b0011)], ["x", 4, hex(0b1111), hex(0b1111)]]
+
+    assert leaked([["x", 3, *masks]], allowed) == leaks
+    assert leaked([["x", 5, *masks]], allowed)  # which nobody wrote
+
+
+def test_only_what_the_faults_explain_may_be_logged(tmp_path):
+    lines = [
+        "livegate hub_failed: The hub can't hear the channel layer; it tries again.",
+        "livegate notices_unsent: 3 notices can't be sent",
+        "livegate hub_failed: A part of the hub has failed; it begins again.",
+        "livegate notices_lost: 3 notices were not sent",
+        "asyncio -: Task exception was never retrieved",
+    ]
+    (tmp_path / "gateway0.log").write_text("".join(f"LOGGED {line}\nTraceback\n" for line in lines))
+
+    assert Site.unexpected(SimpleNamespace(folder=tmp_path)) == lines[2:]
+
+
 CLOSED, NO_FIELD, GONE = 9.0, b'{"type":"UPDATE_CARD","payload":{"version": 7}}', b'{"type":"DELETE_CARD"}'
-HELD = b'{"type":"UPDATE_CARD","payload":{"version": %d, "salary": 1}}'
+SHOWN = b'{"type":"UPDATE_CARD","payload":{"version": %d, "salary": 1}}'
 
 
 @pytest.mark.parametrize(
     ("leaves", "received", "closed_at", "seconds", "fault"),
     [
-        ("field", [(4, HELD % 7), (6, HELD % 7), (8, NO_FIELD)], None, 3, ""),
+        ("field", [(4, SHOWN % 7), (6, SHOWN % 7), (8, NO_FIELD)], None, 3, ""),
         ("field", [(8, NO_FIELD)], CLOSED, 3, ""),
         ("object", [(6, NO_FIELD), (8, GONE)], None, 3, ""),
         ("socket", [(6, NO_FIELD)], CLOSED, 4, ""),
         ("session", [], 4.0, 0, ""),
-        ("session", [(6, HELD % 8)], CLOSED, 4, ""),
-        ("session", [(6, HELD % 8)], None, 0, "never noticed"),
-        ("field", [(6, HELD % 7)], None, 0, "never noticed"),
+        ("session", [(6, SHOWN % 8)], CLOSED, 4, ""),
+        ("session", [(6, SHOWN % 8)], None, 0, "never noticed"),
+        ("field", [(6, SHOWN % 7)], None, 0, "never noticed"),
         ("object", [], None, 0, "never noticed"),
         ("socket", [(8, GONE)], None, 0, "never noticed"),
-        ("field", [(6, HELD % 8), (8, NO_FIELD)], None, 0, "a leak"),
-        ("object", [(6, HELD % 8), (8, GONE)], None, 0, "a leak"),
-        ("socket", [(6, HELD % 8)], CLOSED, 0, "a leak"),
-        ("field", [(8, NO_FIELD), (9, HELD % 7)], None, 0, "again"),
+        ("field", [(6, SHOWN % 8), (8, NO_FIELD)], None, 0, "a leak"),
+        ("object", [(6, SHOWN % 8), (8, GONE)], None, 0, "a leak"),
+        ("socket", [(6, SHOWN % 8)], CLOSED, 0, "a leak"),
+        ("field", [(8, NO_FIELD), (9, SHOWN % 7)], None, 0, "again"),
         ("object", [(8, GONE), (9, NO_FIELD)], None, 0, "again"),
     ],
 )

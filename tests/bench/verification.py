@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from .rights import value
@@ -74,3 +75,8 @@ def judged(
 def version_of(text: bytes) -> int:
     found = VERSION.search(text)
     return int(found[1]) if found else -1
+
+
+def fingerprint(etag: str, payload: Any) -> str:
+    """What stands for a view of an object, where it is compared in another process."""
+    return f"{etag} {blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=16).hexdigest()}"

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from .refusals import refusals
+from .resync import resync
 from .revocation import revocation
 from .rights import VIEWERS_PER_CARD, viewers_of
+from .soak import soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +24,7 @@ Figures = dict[str, dict[str, float]]
 AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
 SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
 LINGER = 0.05  # seconds to wait for messages that should not come
+IDLE_MORE = 10  # subscriptions that an idle socket has at last, beside the first
 EVENT_PATIENCE = 120  # seconds within which everybody must have been served
 
 
@@ -45,11 +49,32 @@ class Sizes:
     revocations: int = 40
     revocation_sockets: int = 1_000
     sweep_period: float = 2.0
+    soak_seconds: float = 600.0
+    soak_warm_up: float = 20.0
+    soak_sockets: int = 2_000
+    soak_sockets_beside: int = 200  # on a second gateway
+    soak_cards: int = 36
+    soak_subscriptions: int = 5  # for each socket
+    soak_rate: float = 10.0  # changes in a second
+    # Seconds, from the least to the most: between two faults, until one is mended, until clients who have gone come
+    # back, until slow ones read again.
+    soak_pauses: tuple[float, float] = (2.0, 6.0)
+    soak_faults: tuple[float, float] = (0.2, 8.0)
+    soak_away: tuple[float, float] = (0.5, 20.0)
+    soak_stall: tuple[float, float] = (5.0, 60.0)
+    resync_few: int = 10  # sockets
+    resync_many: int = 1_000
+    resync_cards: int = 100
+    resync_away: float = 2.0  # seconds for which Redis is away after everybody was told
+    refusals: int = 300  # of each kind
+    seed: int = 0  # of what happens at random
 
     @property
     def viewers(self) -> int:
         """How many viewers there have to be."""
-        return max(*self.fan_out, self.burst, self.storm + 1, self.idle, *self.sizing, self.revocation_sockets)
+        soak = self.soak_sockets + self.soak_sockets_beside
+        others = (self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak)
+        return max(*self.fan_out, *self.sizing, *others)
 
 
 def fan_out(arena: Arena, sizes: Sizes) -> Figures:
@@ -220,7 +245,7 @@ def idle(arena: Arena, sizes: Sizes) -> Figures:
         arena.open(some, [0] * len(some), subscribe=False)
     readings.append(arena.counters())
     arena.subscribe([[], *([[0]] * (sizes.idle - 1))])
-    more = list(arena.ground.common)
+    more = list(arena.ground.common)[:IDLE_MORE]
     readings.append(arena.counters())
     arena.subscribe([more] * sizes.idle)
     readings.append(arena.counters())
@@ -275,4 +300,7 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "idle": idle,
     "sizing": sizing,
     "revocation": revocation,
+    "resync": resync,
+    "refusals": refusals,
+    "soak": soak,
 }

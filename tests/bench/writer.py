@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# A primary key that is never reached.
+NEVER = 1_000_000_007
 # Seconds between two saves of one card, but in a burst.
 REST = 0.2
 
@@ -60,6 +62,14 @@ class Writer:
             return {"first": first, "last": first, "version": version}
         saves = [self.save_one(card) for _ in range(times)]
         return {"first": saves[0][0], "last": saves[-1][0], "version": saves[-1][1]}
+
+    def never(self) -> str:
+        """The hashid of a card that never existed."""
+        from livegate.serializers.hashids import encode
+
+        from .models import Card
+
+        return encode(Card, NEVER)
 
     def restore(self, **given: Any) -> Any:
         return self.takers.restore(**given)  # type: ignore[union-attr]
