@@ -143,11 +143,12 @@ class Delivery:
         socket.patience = self._loop.call_soon(self._hub.expel, socket, TOO_SLOW)
 
     async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
-        for position, (subscription, decision) in enumerate(decided or ()):
+        made = decided or []
+        for position, (subscription, decision) in enumerate(made):
             if socket.dirty and socket.dirty.get(subscription):
                 continue  # rights changed since it was made
             if position and self._loop.time() > expires:
-                self._hub.put_back(socket, [one for one, _ in decided[position:]])
+                self._hub.put_back(socket, [one for one, _ in made[position:]])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if number and self._is_too_late(subscription, decision, frame, expires):
