@@ -157,11 +157,11 @@ class Delivery:
                 await self._send(socket, frame)
         if socket.refusals:
             await self._say_refusals(socket)
+        if decided is not None:
+            self._hub.put_back(socket, [])
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await self._send(socket, frames.delayed() if socket.is_behind else frames.current())
-        if decided is not None:
-            self._hub.put_back(socket, [])
 
     async def _send(self, socket: Socket, frame: str) -> None:
         await socket.send(frame)

@@ -251,7 +251,7 @@ async def test_who_is_told_that_all_is_current_when_it_is_not_any_more_is_told(d
     client.reading.clear()
     broken.away = False
     assert await other.receive() == CURRENT
-    await until(lambda: socket.busy and not socket.is_behind)  # just being told so
+    await until(lambda: socket.delivery is not None and not socket.is_behind)  # just being told so
 
     broken.swallows = True
     assert await other.receive() == DELAYED
@@ -281,6 +281,33 @@ async def test_who_is_told_that_it_may_be_old_is_told_when_it_is_over(demo, conn
     told = await within(3, client._out.get())
     assert told is not None
     assert json.loads(told["text"]) == CURRENT
+
+
+async def test_what_is_being_made_is_told_before_that_all_is_current(demo, connect, layer, quick, monkeypatch):
+    """Who gives something up meanwhile is looked at anew."""
+    broken = layer(BrokenLayer())
+    client = await connect(demo.amira)
+    await client.ask({"action": "subscribe", **name_of(demo.card), "request_id": 1})
+    [socket] = the_hub().sockets
+    await broken.go_away()
+    assert await client.receive() == DELAYED
+    await Card.objects.aupdate(title="Missed")
+    answer = threading.Event()
+
+    def held(pairs):
+        assert answer.wait(PATIENCE)
+        return evaluate(pairs)
+
+    monkeypatch.setattr(hub_module, "evaluate", held)
+    broken.away = False
+    await until(lambda: socket.busy and not socket.dirty)
+    await client.send({"action": "unsubscribe", "model": "board.Card", "id": "another"})
+    the_hub()._tell([socket])
+    assert (await client.ask({"action": "ping"}))["type"] == "PONG"
+    answer.set()
+
+    assert (await client.receive())["payload"]["title"] == "Missed"
+    assert await client.receive() == CURRENT
 
 
 async def test_what_is_gone_is_told_before_that_all_is_current(demo, connect, layer, quick, monkeypatch):
