@@ -128,7 +128,7 @@ def ratios(sizes: Any) -> list[Ratio]:
             for size, case, most in (
                 ("few_sockets", "few sockets, one object", 10),
                 ("many_sockets", "many sockets, one object", 10),
-                # Two evaluations: what changed meanwhile is told by the notice that was kept, and then all is looked at.
+                # Two evaluations: what changed meanwhile is told by the notice that was kept; then all is looked at.
                 ("many_objects", "many sockets, many objects", 20),
             )
         ),
