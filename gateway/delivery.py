@@ -143,11 +143,12 @@ class Delivery:
         socket.patience = self._loop.call_soon(self._hub.expel, socket, TOO_SLOW)
 
     async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
-        for position, (subscription, decision) in enumerate(decided or ()):
+        made = decided or []
+        for position, (subscription, decision) in enumerate(made):
             if socket.dirty and socket.dirty.get(subscription):
                 continue  # rights changed since it was made
             if position and self._loop.time() > expires:
-                self._hub.put_back(socket, [one for one, _ in decided[position:]])
+                self._hub.put_back(socket, [one for one, _ in made[position:]])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if number and self._is_too_late(subscription, decision, frame, expires):
@@ -156,11 +157,11 @@ class Delivery:
                 await self._send(socket, frame)
         if socket.refusals:
             await self._say_refusals(socket)
+        if decided is not None:
+            self._hub.put_back(socket, [])
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await self._send(socket, frames.delayed() if socket.is_behind else frames.current())
-        if decided is not None:
-            self._hub.put_back(socket, [])
 
     async def _send(self, socket: Socket, frame: str) -> None:
         await socket.send(frame)

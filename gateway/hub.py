@@ -250,11 +250,12 @@ class Hub:
 
     def has_news(self, socket: Socket) -> bool:
         """Whether its client is to be told that what it holds may be old, and it is not known for how long; or, when it
-        was told so, that all is current again: then nothing is left to be shown or answered."""
+        was told so, that all is current again: then nothing is left to be made, shown or answered."""
         is_behind = self._is_deaf or self._is_stuck
         if not is_behind and self._undecided:
             is_behind = not self._undecided.keys().isdisjoint(socket.subscriptions.values())
-        news = not (is_behind or socket.dirty or socket.unanswered) if socket.is_behind else is_behind
+        is_left = socket.busy or socket.dirty or socket.unanswered
+        news = not (is_behind or is_left) if socket.is_behind else is_behind
         return news and socket in self.sockets
 
     def _tell(self, sockets: Iterable[Socket]) -> None:

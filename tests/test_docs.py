@@ -204,7 +204,7 @@ def test_every_frame_that_is_shown_is_one_of_the_protocol(block: str) -> None:
     elif frame["type"] == "ERROR":
         assert frame["payload"]["detail"] == ERRORS[frame["payload"]["code"]]
     else:
-        assert re.fullmatch(r"SUBSCRIBED|PONG|(UPDATE|DELETE)_[A-Z]+", frame["type"])
+        assert re.fullmatch(r"SUBSCRIBED|PONG|DELAYED|CURRENT|(UPDATE|DELETE)_[A-Z]+", frame["type"])
         assert frame.keys() <= {"type", "payload", "meta"}
 
 

@@ -19,10 +19,10 @@ WHERE: dict[str, Sequence[str]] = {"fan-out": DATABASES, "soak": ("postgresql",)
 ELSEWHERE = ("sqlite",)
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
-# What is asked of livegate alone: revocations and Redis's restarts, of which it is the only one that takes notice, and
-# what it needs.
+# What is asked of livegate alone: what it is the only one to take notice of, and what it needs.
 ITS_OWN = dict.fromkeys(("sizing", "revocation", "resync", "refusals", "soak"), "livegate-3")
-ONCE = {"sizing", "soak"}  # they take minutes, and hardly vary
+# What takes minutes and hardly varies has one round; and what takes still longer, only if it is named.
+ONCE = {"sizing", "soak"}
 IF_NAMED = {"soak"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
@@ -73,8 +73,6 @@ class Plan:
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
         """Those that read no database have one turn for all databases."""
         if ITS_OWN.get(workload, contestant.name) != contestant.name:
-            return False
-        if workload in ONCE and number > 1:
             return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:

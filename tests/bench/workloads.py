@@ -73,7 +73,7 @@ class Sizes:
     def viewers(self) -> int:
         """How many viewers there have to be."""
         soak = self.soak_sockets + self.soak_sockets_beside
-        others = self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak
+        others = (self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak)
         return max(*self.fan_out, *self.sizing, *others)
 
 

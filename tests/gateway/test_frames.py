@@ -59,3 +59,7 @@ def test_a_ping_is_answered():
 
 def test_the_codes_of_the_type_are_those_that_have_words():
     assert set(get_args(frames.ErrorCode)) == set(frames.ERRORS)
+
+
+def test_news_of_the_server_name_nothing():
+    assert (frames.delayed(), frames.current()) == ('{"type":"DELAYED"}', '{"type":"CURRENT"}')

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import InMemoryChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from clients import until
 
 from livegate.gateway import listener as listener_module
@@ -246,6 +248,27 @@ async def test_what_is_none_of_livegates_is_logged_and_the_next_is_heard(ear, ca
 
     assert ear.said == [NOTICE]
     assert [record.event for record in caplog.records] == ["notice_malformed"]
+
+
+class Connection:
+    def __init__(self):
+        self.closed = []
+
+    async def disconnect(self, nowait):
+        self.closed.append(nowait)
+
+
+async def test_the_connections_on_which_redis_is_heard_are_replaced_and_no_others():
+    layer, own = RedisPubSubChannelLayer(hosts=["redis://one", "redis://two", "redis://three"]), Connection()
+    first, second, third = layer._get_layer()._shards
+    first._pubsub = SimpleNamespace(connection=own)
+    second._pubsub = SimpleNamespace(connection=None)
+
+    await listener_module.hang_up(layer)
+    await listener_module.hang_up(InMemoryChannelLayer())
+
+    assert own.closed == [True]
+    assert third._pubsub is None
 
 
 async def test_a_task_that_does_not_end_when_it_is_cancelled_is_not_waited_for_for_ever(settings):

@@ -66,6 +66,12 @@ async def test_no_value_of_any_field_and_no_name_of_a_user_crosses_it(site, redi
     published = messages(told)
     assert len(published) == told.count(b'"PUBLISH"') >= 3
     notices = [["update", "board.Card", site.hashid]] * 2 + [["delete", "board.Card", site.hashid]]
-    assert published == [{"type": "livegate.notices", "notices": [notice], "echo": ""} for notice in notices]
+    assert [message["notices"] for message in published if message["notices"]] == [[notice] for notice in notices]
+    for message in published:
+        assert message.keys() == {"type", "notices", "stamp", "echo"}
+        stream, *numbers = message["stamp"]
+        assert re.fullmatch(r"[0-9a-f]{16}\.0", stream)  # made by chance, one for each process and group
+        assert [type(number) for number in numbers] == [int, int]
+        assert re.fullmatch(r"([0-9a-f]{32}\.0)?", message["echo"])
     for secret in [b"SECRET", b"918273645", b"Northwind", *(person.encode() for person in people)]:
         assert secret not in told, told
