@@ -74,6 +74,8 @@ class Plan:
         """Those that read no database have one turn for all databases."""
         if ITS_OWN.get(workload, contestant.name) != contestant.name:
             return False
+        if workload in ONCE and number > 1:
+            return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:
             return False
