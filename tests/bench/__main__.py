@@ -18,7 +18,7 @@ import servers
 from .arena import Invalid, arena, cores, ground
 from .contestants import CONTESTANTS
 from .figures import SHARED, Results, Round, as_json, ratios
-from .plan import DATABASES, ONCE, Plan
+from .plan import DATABASES, IF_NAMED, Plan
 from .report import place_of, report
 from .workloads import WORKLOADS, Sizes
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     if options.seconds:
         sizes = replace(sizes, soak_seconds=options.seconds)
     plan = Plan(
-        options.workloads or [name for name in WORKLOADS if name not in ONCE],
+        options.workloads or [name for name in WORKLOADS if name not in IF_NAMED],
         options.rounds,
         sizes,
         options.databases,
@@ -96,7 +96,7 @@ def read(arguments: list[str]) -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="workload",
-        help=f"of {', '.join(WORKLOADS)}; default: all but {', '.join(ONCE)}",
+        help=f"of {', '.join(WORKLOADS)}; default: all but {', '.join(IF_NAMED)}",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")

@@ -112,18 +112,21 @@ class Crowd:
     # Commands
 
     def open(self, seed: int, patience: float, visitors: list[dict[str, Any]]) -> dict[str, Any]:
-        """Connect all of these, some at a time, and wait until everything that they asked is answered."""
+        """Connect all of these, some at a time, and wait until everybody had all their answers; how many had not."""
         self._random = Random(seed)
         opened = [Visitor(**given) for given in visitors]
         deadline = time.monotonic() + patience
+        late = 0
         for start in range(0, len(opened), AT_ONCE):
             some = opened[start : start + AT_ONCE]
             for visitor in some:
                 self.visitors[visitor.viewer] = visitor
                 self.connect(visitor)
-            while not all(visitor.is_served for visitor in some) and time.monotonic() < deadline:
+            while some and time.monotonic() < deadline:
                 self.turn(deadline - time.monotonic())
-        return self.standing()
+                some = [visitor for visitor in some if not visitor.is_served]  # who is may ask again soon
+            late += len(some)
+        return {"late": late}
 
     def leave(self, how: str, seconds: dict[str, float]) -> dict[str, Any]:
         """These lose their connection, ``how``: it is closed, reset, or abandoned, so that nobody is told that they

@@ -21,8 +21,9 @@ ELSEWHERE = ("sqlite",)
 LONG = {"spread", "burst", "idle"}
 # What is asked of livegate alone: what it is the only one to take notice of, and what it needs.
 ITS_OWN = dict.fromkeys(("sizing", "revocation", "resync", "refusals", "soak"), "livegate-3")
-# What takes long, and is done once, and if it is named.
+# What takes minutes and hardly varies has one round; and what takes still longer, only if it is named.
 ONCE = {"sizing", "soak"}
+IF_NAMED = {"soak"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}
 USUAL = 1_000  # sockets; with more there is one round, on the first database
@@ -71,7 +72,9 @@ class Plan:
 
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
         """Those that read no database have one turn for all databases."""
-        if ITS_OWN.get(workload, contestant.name) != contestant.name or (workload in ONCE and number > 1):
+        if ITS_OWN.get(workload, contestant.name) != contestant.name:
+            return False
+        if workload in ONCE and number > 1:
             return False
         first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:

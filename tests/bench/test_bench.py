@@ -95,7 +95,7 @@ def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
         assert figures["5"]["serializations"] == 5
 
 
-@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle"])
+@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing"])
 def test_every_workload_gives_its_figures(opened, workload):
     figures = WORKLOADS[workload](opened, TINY)
 
@@ -403,6 +403,26 @@ def test_what_hardly_varies_has_one_round():
     turns = list(Plan(["sizing"], 3, Sizes()).turns())
 
     assert [(turn.number, turn.contestant.name) for turn in turns] == [(1, "livegate-3")]
+
+
+def test_a_soak_breaks_postgresql_unless_told_otherwise_and_has_one_round():
+    assert [(turn.number, turn.database) for turn in Plan(["soak"], 3, Sizes()).turns()] == [(1, "postgresql")]
+    assert [turn.database for turn in Plan(["soak"], 1, Sizes(), ["sqlite"]).turns()] == ["sqlite"]
+    assert [turn.database for turn in Plan(["storm", "soak"], 1, Sizes(), contestants=["livegate-3"]).turns()] == [
+        "sqlite",
+        "postgresql",
+    ]
+
+
+def test_a_run_that_is_told_nothing_does_everything_but_the_soak(monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.__main__.run", lambda plan, keep_connections: asked.append(plan) or Results())
+
+    main([])
+    main(["soak", "--seconds", "7", "--seed", "5"])
+
+    assert [*asked[0].workloads] == [name for name in WORKLOADS if name != "soak"]
+    assert (asked[1].workloads, asked[1].sizes.soak_seconds, asked[1].sizes.seed) == (["soak"], 7, 5)
 
 
 def test_what_is_asked_for_is_what_is_done():
