@@ -171,8 +171,9 @@ class Delivery:
     async def _say_refusals(self, socket: Socket) -> None:
         refused, socket.refusals = socket.refusals, []
         for subscription in refused:
-            # Else it was decided anew meanwhile, or is just.
-            if subscription.requests and subscription.beat is None and subscription not in socket.dirty:
+            is_open = subscription.is_current and subscription.requests  # neither given up nor answered otherwise
+            is_decided = subscription.beat is None and subscription not in socket.dirty  # and not, or just, anew
+            if is_open and is_decided:
                 for frame in self._answers(subscription, None):
                     await self._send(socket, frame)
 

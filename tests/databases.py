@@ -26,9 +26,9 @@ NO_TESTS = 5  # pytest's exit code where it found none
 
 def main(arguments: list[str]) -> int:
     """The exit code: of the tests if they fail on one database, else of the coverage over both."""
-    sqlite, postgresql = run_both(arguments)
-    # The arguments may have named nothing but journeys and faults.
-    if code := sqlite or (postgresql if not (arguments and postgresql == NO_TESTS) else 0):
+    # The arguments may have named nothing but what runs on one of the databases only.
+    known = [code for code in run_both(arguments) if not (arguments and code == NO_TESTS)]
+    if code := next(filter(None, known), 0 if known else NO_TESTS):
         return code
     # Given arguments, some tests may not have run, and what they would have covered is not asked for.
     steps = ["combine --quiet", *([] if arguments else ["report"])]
@@ -39,12 +39,13 @@ def main(arguments: list[str]) -> int:
 def run_both(arguments: list[str]) -> tuple[int, int]:
     """The exit codes of pytest, on SQLite and on PostgreSQL."""
     with tempfile.TemporaryFile("w+") as log, servers.postgresql() as url:
-        # The journeys and the faults bring servers of their own, PostgreSQL among them: their turn is beside SQLite.
-        most = ["--ignore=tests/journeys", "--ignore=tests/faults", *arguments]
+        # Some bring servers of their own, PostgreSQL among them, and run once: the ones here, the others there.
+        on_sqlite = ["--ignore=tests/bench", *arguments]
+        on_postgresql = ["--ignore=tests/journeys", "--ignore=tests/faults", *arguments]
         try:
             with (
-                running("postgresql", most, url, stdout=log, stderr=subprocess.STDOUT) as postgresql,
-                running("sqlite", arguments) as sqlite,
+                running("postgresql", on_postgresql, url, stdout=log, stderr=subprocess.STDOUT) as postgresql,
+                running("sqlite", on_sqlite) as sqlite,
             ):
                 print("== SQLite", flush=True)
                 return sqlite.wait(), postgresql.wait()

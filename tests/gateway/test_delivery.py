@@ -362,6 +362,29 @@ async def test_what_is_given_up_before_the_beat_is_not_refused(demo, connect, mo
     await client.nothing()
 
 
+async def test_what_is_given_up_just_before_it_is_refused_is_not_refused_and_what_is_asked_anew_is(
+    demo, connect, monkeypatch
+):
+    client = await connect(demo.dev)
+    name = {"model": "board.Card", "id": Card(pk=999).hashid}
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
+    await client.send({**name, "request_id": "given up"})
+    [hub] = hub_module._hubs.values()
+    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
+    [subscription] = hub.subscriptions()
+    socket = subscription.socket
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.05)
+
+    socket.last_beat = 0.0
+    hub._delivery._refuse(subscription, subscription.beat)  # as when the beat comes
+    hub.unsubscribe(socket, subscription.key)
+    answer = await client.ask({**name, "request_id": "anew"})
+
+    assert answer["meta"] == {"request_id": "anew"}
+    assert socket.unanswered == 0
+    await client.nothing()
+
+
 async def test_what_is_being_decided_anew_on_the_beat_is_not_refused_before(demo, connect, monkeypatch):
     monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
     await Card.objects.aupdate(public=False)
