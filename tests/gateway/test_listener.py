@@ -11,7 +11,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from clients import PATIENCE, until
 
 from livegate.gateway import listener as listener_module
-from livegate.gateway.courier import Courier
+from livegate.gateway.courier import Courier, courier
 from livegate.gateway.listener import Listener
 from livegate.gateway.notices import Bulletin, Notice, Stamp, group_name, pack
 
@@ -75,6 +75,8 @@ def brisk(settings):
 async def ear(request, monkeypatch, settings):
     if "brisk" not in request.fixturenames:
         settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 1_000, "SEND_TIMEOUT": PATIENCE}
+    # What it would say once more of an earlier test would be heard here, as of somebody who was not heard before.
+    await asyncio.to_thread(courier.close)
     layer = DeafLayer()
     for module in ("listener", "streams"):
         monkeypatch.setattr(f"livegate.gateway.{module}.get_channel_layer", lambda: layer)
