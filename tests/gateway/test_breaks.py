@@ -155,7 +155,8 @@ async def test_all_retries_of_what_the_database_refuses_are_not_more_than_one_af
 
 async def test_who_watches_is_told_when_the_database_does_not_answer(demo, connect, monkeypatch):
     """A database that is stopped, or behind a network that swallows, raises nothing: it never answers."""
-    client, other = await connect(demo.amira), await connect(demo.ben)
+    monkeypatch.setattr(hub_module, "LONGEST_EVALUATION", 0.05)
+    client, other, idle = await connect(demo.amira), await connect(demo.ben), await connect(demo.cleo)
     for one in (client, other):
         await one.subscribe(demo.card)
     answers = threading.Event()
@@ -167,11 +168,12 @@ async def test_who_watches_is_told_when_the_database_does_not_answer(demo, conne
     monkeypatch.setattr(hub_module, "evaluate", waits)
     try:
         await anotify(demo.card)
-        told = [await within(12, one._out.get()) for one in (client, other)]
+        told = [await within(12, one._out.get()) for one in (client, other, idle)]
     finally:
         answers.set()
 
-    assert [one and json.loads(one["text"]) for one in told] == [DELAYED] * 2
+    assert [one and json.loads(one["text"]) for one in told] == [DELAYED] * 3
+    assert [await one.receive() for one in (client, other, idle)] == [CURRENT] * 3
 
 
 async def test_who_watches_is_told_of_deafness_also_while_an_evaluation_takes_long(

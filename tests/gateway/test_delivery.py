@@ -272,6 +272,26 @@ async def test_an_answer_that_is_not_taken_closes_its_socket_too(demo, connect, 
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
 
 
+# News of the server
+
+
+async def test_what_is_made_while_news_are_being_told_comes_after_them_and_delays_nobody(world):
+    slow, quick = await world.watch(2)
+    slow.reading.clear()
+    world.hub._go_deaf()
+    await until(lambda: slow.socket.delivery is not None and quick.sent)
+
+    await world.change()
+    await world.see([slow, quick][1:])
+    await until(lambda: slow.socket.parcels)
+    assert slow.sent == []
+    slow.reading.set()
+    await world.see([slow])
+
+    assert ["DELAYED" in slow.sent[0], len(slow.sent)] == [True, 2]
+    assert slow.socket.parcels == []
+
+
 # Refusals
 
 
@@ -343,6 +363,22 @@ async def test_who_is_granted_the_object_before_the_beat_is_not_refused(demo, co
     assert (await client.receive())["type"] == "SUBSCRIBED"
     hub._delivery._refuse(subscription, beat)  # as when the beat comes
     assert subscription.socket.refusals == []
+
+
+async def test_what_is_decided_again_before_the_beat_waits_for_the_same_beat(demo, connect, monkeypatch):
+    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
+    client = await connect(demo.dev)
+    await client.send({"model": "board.Card", "id": Card(pk=999).hashid})
+    [hub] = hub_module._hubs.values()
+    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
+    [subscription] = hub.subscriptions()
+    beat, before = subscription.beat, counts()["evaluations"]
+
+    hub.mark(subscription)
+    await until(lambda: counts()["evaluations"] > before and not subscription.socket.busy)
+
+    assert subscription.beat == beat
+    assert client._out.empty()
 
 
 async def test_what_is_given_up_before_the_beat_is_not_refused(demo, connect, monkeypatch):

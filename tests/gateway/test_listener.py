@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
-from clients import until
+from clients import PATIENCE, until
 
 from livegate.gateway import listener as listener_module
-from livegate.gateway.courier import Courier
+from livegate.gateway.courier import Courier, courier
 from livegate.gateway.listener import Listener
 from livegate.gateway.notices import Bulletin, Notice, Stamp, group_name, pack
 
@@ -66,8 +66,17 @@ class Ear:
 
 
 @pytest.fixture
-async def ear(monkeypatch, settings):
-    settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0.01, "SEND_TIMEOUT": 0.05, "NOTICE_GROUPS": 1}
+def brisk(settings):
+    """It calls often, and waits for nothing for long. Else it calls but once, and is disturbed by no other work."""
+    settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0.05, "SEND_TIMEOUT": 0.5}
+
+
+@pytest.fixture
+async def ear(request, monkeypatch, settings):
+    if "brisk" not in request.fixturenames:
+        settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 1_000, "SEND_TIMEOUT": PATIENCE}
+    # What it would say once more of an earlier test would be heard here, as of somebody who was not heard before.
+    await asyncio.to_thread(courier.close)
     layer = DeafLayer()
     for module in ("listener", "streams"):
         monkeypatch.setattr(f"livegate.gateway.{module}.get_channel_layer", lambda: layer)
@@ -127,7 +136,7 @@ async def test_what_is_said_of_earlier_does_not_make_what_was_heard_later_unhear
     assert ear.said == []
 
 
-async def test_a_group_that_can_not_be_joined_in_time_has_failed(ear, caplog):
+async def test_a_group_that_can_not_be_joined_in_time_has_failed(brisk, ear, caplog):
     await ear.hears()
     joins, whole = [], ear.layer.group_add
 
@@ -184,7 +193,7 @@ async def test_of_streams_that_were_silent_for_long_nothing_is_kept(ear, monkeyp
     assert ear.said == []
 
 
-async def test_a_layer_that_takes_everything_and_gives_nothing_back_is_noticed_and_joined_anew(ear, caplog):
+async def test_a_layer_that_takes_everything_and_gives_nothing_back_is_noticed_and_joined_anew(brisk, ear, caplog):
     await ear.hears()
     channel = next(iter(ear.layer.groups[GROUP]))
 
@@ -200,7 +209,7 @@ async def test_a_layer_that_takes_everything_and_gives_nothing_back_is_noticed_a
     assert channel not in ear.layer.groups[GROUP]
 
 
-async def test_silence_in_one_group_of_several_is_noticed(ear, settings):
+async def test_silence_in_one_group_of_several_is_noticed(brisk, ear, settings):
     await ear.hears()
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 3}
     ear.layer.silent.add(GROUP)
@@ -215,7 +224,7 @@ async def test_silence_in_one_group_of_several_is_noticed(ear, settings):
     assert ear.said == ["lose"]
 
 
-async def test_a_layer_that_answers_nothing_any_more_keeps_nobody_from_being_told(ear):
+async def test_a_layer_that_answers_nothing_any_more_keeps_nobody_from_being_told(brisk, ear):
     await ear.hears()
 
     ear.layer.stuck.set()
@@ -227,7 +236,7 @@ async def test_a_layer_that_answers_nothing_any_more_keeps_nobody_from_being_tol
     assert ear.said[-1] == "miss"
 
 
-async def test_as_long_as_not_all_groups_were_heard_it_does_not_hear(ear, settings):
+async def test_as_long_as_not_all_groups_were_heard_it_does_not_hear(brisk, ear, settings):
     await ear.hears()
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
     ear.layer.silent |= {GROUP, group_name(1)}
