@@ -118,13 +118,21 @@ class Delivery:
                 if socket.patience is not None:
                     socket.lose_patience()
                 if socket.parcels:
-                    self.due.extendleft(reversed(socket.parcels))
-                    socket.parcels.clear()
-                    self._run_on()
+                    self._resume(socket)
             relief.cancel()
             if self.runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
         self._relieve(runner)
+
+    def _resume(self, socket: Socket) -> None:
+        """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
+        parcels, socket.parcels = socket.parcels, []
+        for socket, decided, expires in reversed(parcels):
+            if decided and self._loop.time() > expires:
+                self._hub.put_back(socket, [one for one, _ in decided])
+            else:
+                self.due.appendleft((socket, decided, expires))
+        self._run_on()
 
     def _be_patient(self, runner: asyncio.Task[None] | None) -> None:
         """A socket makes its runner wait: for so long it may."""

@@ -292,6 +292,25 @@ async def test_what_is_made_while_news_are_being_told_comes_after_them_and_delay
     assert slow.socket.parcels == []
 
 
+async def test_what_waited_behind_news_for_too_long_is_made_anew(world, monkeypatch):
+    [slow] = await world.watch(1)
+    slow.reading.clear()
+    world.hub._go_deaf()
+    await until(lambda: slow.socket.delivery is not None)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", -1.0)
+    await world.change()
+    await until(lambda: slow.socket.parcels)
+    monkeypatch.setattr(delivery, "VIEW_LIFETIME", 1_000.0)
+    world.evaluations.clear()
+    world.number += 1  # as if a right had been taken of which nobody heard
+
+    slow.reading.set()
+    await world.see([slow])
+
+    assert world.evaluations == [1]
+    assert len(slow.sent) == 2  # DELAYED, and what is true now
+
+
 # Refusals
 
 
