@@ -81,7 +81,10 @@ class Listener:
             self._silent, self._unheard = set(echoes), dict.fromkeys(echoes, 0)
             tasks = {asyncio.create_task(self._call(echoes)), asyncio.create_task(self._receive(layer, channel))}
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            await done.pop()
+            ended = done.pop()
+            if ended.cancelled():  # by somebody in the layer, and not by us
+                raise Silence
+            await ended
         except Exception:
             self.hears.clear()
             self._lose()  # before anything else is asked of a layer that may not answer

@@ -209,6 +209,26 @@ async def test_a_layer_that_takes_everything_and_gives_nothing_back_is_noticed_a
     assert channel not in ear.layer.groups[GROUP]
 
 
+async def test_a_receive_that_somebody_else_cancels_is_noticed_and_begun_again(ear):
+    await ear.hears()
+    receive, cancelled = ear.layer.receive, []
+
+    async def receive_once(channel):
+        message = await receive(channel)
+        if not cancelled:
+            cancelled.append(message)
+            raise asyncio.CancelledError
+        return message
+
+    ear.layer.receive = receive_once
+    for _ in range(2):  # the first may be received by what was begun before
+        await ear.tell("a", 1, 0)
+    await until(lambda: "lose" in ear.said)
+    await until(ear.listener.hears.is_set)
+
+    assert ear.said[-1] == "miss"
+
+
 async def test_silence_in_one_group_of_several_is_noticed(brisk, ear, settings):
     await ear.hears()
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 3}
