@@ -47,6 +47,7 @@ class Courier:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._own_thread: threading.Thread | None = None
         self._confirming: set[asyncio.Task[None]] = set()
+        self._closing = threading.Lock()  # held by who does
         self._is_closing = False
 
     def post(self, notices: Iterable[Notice]) -> None:
@@ -78,7 +79,12 @@ class Courier:
 
     def close(self) -> None:
         """Send what is waiting, and end the courier's own thread. Called when the process ends: what can't be sent now
-        is lost, and it is logged."""
+        is lost, and it is logged. What is posted meanwhile is sent afterwards."""
+        with self._closing:
+            self._close()
+        self.post(())
+
+    def _close(self) -> None:
         with self._lock:
             for stream in self._streams.values():
                 if stream.carrier is not None and not stream.carrier.is_running():  # it never will again

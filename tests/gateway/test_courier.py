@@ -167,6 +167,43 @@ def test_what_can_not_be_sent_when_the_process_ends_is_lost_and_logged_and_keeps
     assert [record.event for record in caplog.records[:-1]] == ["notices_unsent"] * already
 
 
+def test_several_may_close_it_at_once_and_what_is_posted_meanwhile_is_sent_too(courier, layer):
+    errors = []
+
+    def work(number):
+        try:
+            for step in range(20):
+                courier.post([notice(100 * number + step)])
+                courier.close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    wait_until(lambda: len({one for _, told in layer.sent for one in told}) == 80, "all notices")
+
+    assert errors == []
+
+
+def test_what_is_posted_just_before_its_thread_ends_is_sent_by_the_next(courier, layer):
+    finish = courier._finish
+
+    async def overtaken(loop):
+        await finish(loop)
+        del courier._finish
+        courier.post([notice(2)])
+
+    courier._finish = overtaken
+    courier.post([notice(1)])
+    courier.close()
+    wait_until(lambda: len(layer.sent) == 2, "what was posted meanwhile")
+
+    assert layer.sent[1] == (group_name(0), [notice(2)])
+
+
 def test_a_group_that_can_not_be_sent_to_delays_no_other(courier, layer, settings, monkeypatch):
     settings.LIVEGATE = {**settings.LIVEGATE, "NOTICE_GROUPS": 2}
     whole = [told for told in map(notice, range(20)) if told.group == group_name(0)]
