@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from board.demo import load
 from board.models import Card
+from channels.layers import channel_layers
 from clients import connected
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -101,6 +102,18 @@ async def connect() -> AsyncIterator[Callable[..., object]]:
     async with connected() as opened:
         yield opened
     await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def layer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Puts another channel layer in the place of the usual one."""
+    monkeypatch.setattr(channel_layers, "backends", {})
+
+    def install(layer: Any) -> Any:
+        channel_layers.set("default", layer)
+        return layer
+
+    return install
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
-from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from clients import PATIENCE, message_of, until
 from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
@@ -27,18 +27,6 @@ from livegate.gateway.hub import Hub
 from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.notifications import anotify, notify
 from livegate.permissions import anyone
-
-
-@pytest.fixture
-def layer(monkeypatch):
-    """Puts another channel layer in the place of the usual one."""
-    monkeypatch.setattr(channel_layers, "backends", {})
-
-    def install(layer):
-        channel_layers.set("default", layer)
-        return layer
-
-    return install
 
 
 class Gate:
@@ -293,6 +281,7 @@ async def test_without_a_channel_layer_the_hub_says_so_and_goes_on_trying(demo, 
     assert await client.receive() == DELAYED
 
     layer(InMemoryChannelLayer())
+    assert await client.receive() == CURRENT
     assert (await client.subscribe(demo.card))["type"] == "SUBSCRIBED"
 
 
