@@ -71,6 +71,12 @@ def demo() -> SimpleNamespace:
     return SimpleNamespace(card=Card.objects.get(), nobody=AnonymousUser(), **users)
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does an evaluation: nobody is told that one takes long, unless a test says so."""
+    monkeypatch.setattr("livegate.gateway.hub.LONGEST_EVALUATION", 1_000.0)
+
+
 @pytest.fixture
 def viewer() -> Callable[..., Viewer]:
     """A viewer of a user, anonymous without one: in English, in UTC, at http://testserver, unless told otherwise."""

@@ -427,7 +427,7 @@ async def test_who_can_not_be_examined_yet_stays_and_is_examined_again(demo, con
     monkeypatch.setattr(examiner, "LONGEST_PAUSE", 0.001)
     client = await connect(demo.cleo)
     [hub] = hub_module._hubs.values()
-    await until(lambda: not hub._examiner.doubted)
+    await until(lambda: hub.hears and not hub._examiner.doubted)  # when it hears, everybody is in doubt once more
     await hub._examiner._worker.do(str, None)  # and who was, has been examined
     errors = [OperationalError("the secret")]
 
