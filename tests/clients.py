@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -161,7 +162,10 @@ async def connected() -> AsyncIterator[Callable[..., Any]]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Let the event loop run until it is so."""
+    """Let the event loop run until it is so. What takes longer than some turns of it is done in other threads, to which
+    one that looks without a rest leaves hardly any time, on a machine with much else to do."""
     async with asyncio.timeout(PATIENCE):
-        while not true():
-            await asyncio.sleep(0)
+        for turn in count():
+            if true():
+                return
+            await asyncio.sleep(0.001 if turn > 100 else 0)
