@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from math import ceil, inf, nextafter
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
@@ -14,6 +14,7 @@ from .logs import report
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
 
+    from .backlog import Backlog
     from .decisions import Decision
     from .subscriptions import Socket, Subscription
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 VIEW_LIFETIME = 1.0
 # To so many sockets in a row is sent before everything else in the event loop has its turn.
 SENDS_IN_A_ROW = 250
-# Seconds. What is refused is refused so long after it was asked for, or a multiple of it: not when it is known that
-# there is nothing to see, which takes less long for what never existed than for what may not be seen.
-REFUSAL_BEAT = 0.05
 # Stands for the ETag of what a client holds, where that is not known; no view has it.
 UNKNOWN = ""
 # WebSocket close codes: for an error of the server's (RFC 6455, 7.4.1); for a client that takes nothing.
@@ -38,12 +36,9 @@ INTERNAL_ERROR, TOO_SLOW = 1011, 4408
 class Sender(Protocol):
     """For whom is delivered: a hub."""
 
-    def mark(self, subscription: Subscription) -> None: ...
-    def put_back(self, socket: Socket, subscriptions: Collection[Subscription]) -> None: ...
     def unsubscribe(self, socket: Socket, key: tuple[str, str]) -> None: ...
     def drop(self, socket: Socket) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
-    def turn_to(self, socket: Socket) -> None: ...
     def has_news(self, socket: Socket) -> bool: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
 
@@ -56,10 +51,11 @@ class Delivery:
     ``SLOW_CLIENT_TIMEOUT`` is closed.
     """
 
-    def __init__(self, hub: Sender) -> None:
+    def __init__(self, hub: Sender, backlog: Backlog) -> None:
         self.due: deque[Parcel] = deque()
         self.runner: asyncio.Task[None] | None = None
         self._hub = hub
+        self._backlog = backlog
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
@@ -129,7 +125,7 @@ class Delivery:
         parcels, socket.parcels = socket.parcels, []
         for socket, decided, expires in reversed(parcels):
             if decided and self._loop.time() > expires:
-                self._hub.put_back(socket, [one for one, _ in decided])
+                self._backlog.put_back(socket, [one for one, _ in decided])
             else:
                 self.due.appendleft((socket, decided, expires))
         self._run_on()
@@ -153,20 +149,18 @@ class Delivery:
     async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
         made = decided or []
         for position, (subscription, decision) in enumerate(made):
-            if socket.dirty and socket.dirty.get(subscription):
+            if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
             if position and self._loop.time() > expires:
-                self._hub.put_back(socket, [one for one, _ in made[position:]])
+                self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if number and self._is_too_late(subscription, decision, frame, expires):
                     subscription.etag = UNKNOWN
                     break
                 await self._send(socket, frame)
-        if socket.refusals:
-            await self._say_refusals(socket)
         if decided is not None:
-            self._hub.put_back(socket, [])
+            self._backlog.put_back(socket, [])
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await self._send(socket, frames.delayed() if socket.is_behind else frames.current())
@@ -175,15 +169,6 @@ class Delivery:
         await socket.send(frame)
         if socket.patience is not None:  # it takes something, if slowly
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
-
-    async def _say_refusals(self, socket: Socket) -> None:
-        refused, socket.refusals = socket.refusals, []
-        for subscription in refused:
-            is_open = subscription.is_current and subscription.requests  # neither given up nor answered otherwise
-            is_decided = subscription.beat is None and subscription not in socket.dirty  # and not, or just, anew
-            if is_open and is_decided:
-                for frame in self._answers(subscription, None):
-                    await self._send(socket, frame)
 
     async def _give_up(self, socket: Socket, error: BaseException) -> None:
         """Close a socket that could not be sent its views: its client would wait without a word."""
@@ -206,39 +191,21 @@ class Delivery:
         if not subscription.is_current:
             return True
         if self._loop.time() > expires:
-            self._hub.mark(subscription)
+            self._backlog.mark(subscription, subscription.made_for)
         return subscription in subscription.socket.dirty
 
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
-        if decision is None and subscription.requests:
-            self._refuse_on_a_beat(subscription)
-            return []
-        return self._answers(subscription, decision)
-
-    def _answers(self, subscription: Subscription, decision: Decision) -> list[str]:
         texts = subscription.settle(decision)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
             self._hub.unsubscribe(subscription.socket, subscription.key)
         return texts
 
-    # Refusing
 
-    def _refuse_on_a_beat(self, subscription: Subscription) -> None:
-        """On the next after the request came. The refusals of one socket come in the order in which they are known."""
-        if subscription.beat is None:
-            socket = subscription.socket
-            beats = max(ceil((self._loop.time() - subscription.asked) / REFUSAL_BEAT), 1)
-            beat = max(subscription.asked + beats * REFUSAL_BEAT, nextafter(socket.last_beat, inf))
-            subscription.beat = socket.last_beat = beat
-            self._loop.call_at(beat, self._refuse, subscription, beat)
-
-    def _refuse(self, subscription: Subscription, beat: float) -> None:
-        if subscription.is_current and subscription.beat == beat:  # else it was answered otherwise
-            subscription.beat = None
-            subscription.socket.refusals.append(subscription)
-            self._hub.turn_to(subscription.socket)
+def is_refusal(subscription: Subscription, decision: Decision) -> bool:
+    """Whether it is one. That comes when it is due, whatever changed meanwhile: of what never existed, nothing does."""
+    return decision is None and bool(subscription.requests)
 
 
 def is_gone(error: BaseException) -> bool:

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 # on record as shown, was not; it was taken away; and so many entries could not be kept.
 Kind = Literal["opened", "closed", "admitted", "refused", "ended", "shown", "withheld", "taken", "lost"]
 
-# Why something was decided: a client asked for it, or asked with what it held; the object changed; rights did; it was
-# swept; something was missed; it could not be decided before.
-Cause = Literal["request", "resume", "change", "rights", "sweep", "loss", "retry"]
+# Why something was decided, each of them a bit: a client asked for it, or asked with what it held; the object changed;
+# rights did; it was swept; something was missed; it could not be decided before.
+CAUSES = ("request", "resume", "change", "rights", "sweep", "loss", "retry")
+REQUEST, RESUME, CHANGE, RIGHTS, SWEEP, LOSS, RETRY = (1 << position for position in range(len(CAUSES)))
+
+
+def words(causes: int) -> str:
+    """As they stand in an entry: ``"change+sweep"``."""
+    return "+".join(word for position, word in enumerate(CAUSES) if causes >> position & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Entry:
     etag: str = ""  # of the view that was shown
     fields: tuple[str, ...] = ()  # the names of the fields shown
     basis: str = ""  # the decision's permission, with each answer
-    cause: str = ""  # why it was decided: words of ``Cause``, with + between them
+    cause: str = ""  # why it was decided: of ``CAUSES``, with + between them
     of: int | None = None  # the number of the entry that this one corrects ("withheld")
     code: int | None = None  # the WebSocket close code ("closed")
     missing: int = 0  # how many entries could not be kept ("lost")

@@ -1,4 +1,4 @@
-"""The hub: hears of changes, marks what is watched as dirty, has it evaluated, and hands it out.
+"""The hub: hears of changes, and marks what is watched as dirty; evaluator and delivery do the rest.
 
 One for each process and event loop, from its first socket to its last. It has one channel, in all the notice groups,
 whatever the number of sockets: a subscription costs the broker nothing.
@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextvars import Context
-from itertools import islice
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..serializers.settings import setting
 from . import delivery
+from .backlog import Backlog
 from .courier import courier
 from .delivery import Delivery
-from .evaluation import evaluate
+from .entries import CHANGE, LOSS, REQUEST, RESUME, RIGHTS
+from .evaluator import Evaluator
 from .examiner import Examiner
-from .listener import FIRST_PAUSE, LONGEST_PAUSE, Listener
+from .listener import Listener
 from .logs import report
 from .messages import Refusal
 from .metrics import count
@@ -26,12 +28,11 @@ from .paces import Pace
 from .registry import Registry
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
-from .worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 
-    from .decisions import Decision, Pair
+    from .decisions import Pair
     from .messages import Message
     from .metrics import Count
     from .notices import Notice
@@ -45,8 +46,6 @@ COUNTED: dict[int, Count] = {
     delivery.TOO_SLOW: "sockets_too_slow",
     TOO_MANY: "sockets_too_many",
 }
-# Seconds that an evaluation may take before everybody is told that it takes long.
-LONGEST_EVALUATION = 5.0
 # Seconds before a part of it that failed begins again.
 PAUSE = 1.0
 # Of at least so many notices that rights changed it is known when they last came.
@@ -61,27 +60,20 @@ class Hub:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._registry = Registry(look=self.look_again)
+        self._registry = Registry(look=partial(self.look_again, cause=CHANGE))
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
         self._paces: dict[Notice, Pace] = {}  # of notices that rights changed
         self._most_paces = MOST_PACES  # before those that are over are forgotten
         self._losses = Pace(self._resync, longest=1)
         self._is_deaf = False
-        self._ready: dict[Socket, None] = {}  # not busy, and there is something to be done about them
-        self._work = asyncio.Event()
-        self._undecided: dict[Subscription, None] = {}  # the database could not be asked; it is tried again
-        self._pause = FIRST_PAUSE  # before that
-        self._retry: asyncio.TimerHandle | None = None  # that has it tried again
-        self._is_stuck = False  # an evaluation takes very long
-        self._room = setting("BATCH_SIZE")  # of the next batch
-        self._is_disturbed = False  # rights changed while the last one was made
-        self._evaluator = Worker("evaluator")
-        self._delivery = Delivery(self)
+        self._backlog = Backlog(self._registry.sockets)
+        self._delivery = Delivery(self, self._backlog)
+        self._evaluator = Evaluator(self, self._backlog, self._delivery)
         self._examiner = Examiner(self.expel)
         self._listener = Listener(self._hear, self._miss, self._go_deaf)
         courier.use(self._loop)
         self.spawn(self._keep(self._listener.keep_listening))
-        self.spawn(self._keep(self._evaluate_forever))
+        self.spawn(self._keep(self._evaluator.keep_evaluating))
         self.spawn(self._keep(self._examiner.keep_examining))
         self.spawn(self._keep(lambda: keep_sweeping(self)))
 
@@ -113,7 +105,7 @@ class Hub:
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
         if socket in self.sockets:
-            self._tell([socket])
+            self.tell([socket])
 
     def _await_expiry(self, socket: Socket) -> None:
         seconds = socket.credentials.seconds_left
@@ -137,18 +129,16 @@ class Hub:
         if subscription is None:
             subscription = Subscription(socket, pair)
             self._registry.watch(subscription)
-        if not subscription.requests:
-            subscription.asked = self._loop.time()
         subscription.requests.append(request)
         socket.unanswered += 1
-        self.mark(subscription)
+        self._backlog.mark(subscription, RESUME if request.etag else REQUEST)
 
     def unsubscribe(self, socket: Socket, key: Key) -> None:
         """Stop watching an object for a socket; harmless when it is not watched."""
         if subscription := socket.subscriptions.get(key):
-            self._undecided.pop(subscription, None)
+            self._evaluator.undecided.pop(subscription, None)
             self._registry.unwatch(socket, key)
-            self._tell([socket])  # it may have been behind because of that
+            self.tell([socket])  # it may have been behind because of that
 
     async def answer(self, socket: Socket, frame: str) -> None:
         """Send a socket what says nothing of an object; one that is being closed is sent nothing."""
@@ -160,7 +150,7 @@ class Hub:
         for key in list(socket.subscriptions):
             self.unsubscribe(socket, key)
         self._registry.remove(socket)
-        self._ready.pop(socket, None)
+        self._backlog.forget(socket)
         self._examiner.forget(socket)
         if socket.expiry is not None:
             socket.expiry.cancel()
@@ -187,8 +177,6 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._retry is not None:
-            self._retry.cancel()
         await self._evaluator.stop()
         await self._examiner.stop()
 
@@ -207,7 +195,7 @@ class Hub:
         concerned = list(self._registry.concerned_by(notice))
         for subscription in concerned:
             if subscription.socket.busy:
-                self.mark(subscription, is_outdated=True)
+                self._backlog.mark(subscription, RIGHTS, is_outdated=True)
         if not notice.label:
             self.examine(self._registry.sockets_of(notice.token) if notice.token else self.sockets)
         if concerned:
@@ -215,12 +203,14 @@ class Hub:
                 self._paces = {of: pace for of, pace in self._paces.items() if not pace.is_over}
                 self._most_paces = max(MOST_PACES, 2 * len(self._paces))
             if notice not in self._paces:
-                self._paces[notice] = Pace(lambda: self._outdate(self._registry.concerned_by(notice)), longest=1)
+                self._paces[notice] = Pace(
+                    lambda: self._outdate(self._registry.concerned_by(notice), RIGHTS), longest=1
+                )
             self._paces[notice].tell()
 
-    def _outdate(self, subscriptions: Iterable[Subscription]) -> None:
+    def _outdate(self, subscriptions: Iterable[Subscription], cause: int) -> None:
         for subscription in subscriptions:
-            self.mark(subscription, is_outdated=True)
+            self._backlog.mark(subscription, cause, is_outdated=True)
 
     def _log_out(self, token: str) -> None:
         """Close the sockets of a session, without a look: it was told before the session was removed. For the same
@@ -237,162 +227,40 @@ class Hub:
         self._losses.tell()
 
     def _resync(self) -> None:
-        self._outdate(self.subscriptions())
+        self._outdate(self.subscriptions(), LOSS)
         self.examine(self.sockets)
         if self._is_deaf and self.hears:
             self._is_deaf = False
-            self._tell(self.sockets)
+            self.tell(self.sockets)
 
     def _go_deaf(self) -> None:
         """Nothing is heard for now: everybody is told."""
         self._is_deaf = True
-        self._tell(self.sockets)
+        self.tell(self.sockets)
 
     def has_news(self, socket: Socket) -> bool:
         """Whether its client is to be told that what it holds may be old, and it is not known for how long; or, when it
         was told so, that all is current again: then nothing is left to be made, shown or answered."""
-        is_behind = self._is_deaf or self._is_stuck
-        if not is_behind and self._undecided:
-            is_behind = not self._undecided.keys().isdisjoint(socket.subscriptions.values())
+        is_behind = self._is_deaf or self._evaluator.is_stuck
+        if not is_behind and self._evaluator.undecided:
+            is_behind = not self._evaluator.undecided.keys().isdisjoint(socket.subscriptions.values())
         is_left = socket.busy or socket.dirty or socket.unanswered
         news = not (is_behind or is_left) if socket.is_behind else is_behind
         return news and socket in self.sockets
 
-    def _tell(self, sockets: Iterable[Socket]) -> None:
+    def tell(self, sockets: Iterable[Socket]) -> None:
         """Have those told for whom there is news; also while what they watch is being evaluated."""
         if news := [socket for socket in sockets if self.has_news(socket)]:
             self._delivery.tell(news)
 
-    def look_again(self, subscriptions: Iterable[Subscription]) -> None:
+    def look_again(self, subscriptions: Iterable[Subscription], cause: int) -> None:
         """Have these evaluated, as far as they are still there, when their sockets are ready."""
         for subscription in subscriptions:
-            self.mark(subscription)
+            self._backlog.mark(subscription, cause)
 
     def examine(self, sockets: Iterable[Socket]) -> None:
         """Have it looked at whether these sockets may still be there, and those closed that may not."""
         self._examiner.examine(sockets)
-
-    def mark(self, subscription: Subscription, *, is_outdated: bool = False) -> None:
-        """Have it evaluated. ``is_outdated``: what was made of it before is not to be sent any more."""
-        socket = subscription.socket
-        if not subscription.is_current:
-            return
-        self._is_disturbed |= is_outdated
-        socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
-        self.turn_to(socket)
-
-    def turn_to(self, socket: Socket) -> None:
-        """There is something to be done about it."""
-        if not socket.busy:
-            self._ready[socket] = None
-            self._work.set()
-
-    # Evaluating
-
-    async def _evaluate_forever(self) -> None:
-        while True:
-            await self._work.wait()
-            batch = self._take()
-            try:
-                await self._make(batch)
-            except BaseException:
-                for socket, taken in batch.items():
-                    self.put_back(socket, taken)
-                raise
-
-    async def _make(self, batch: dict[Socket, list[Subscription]]) -> None:
-        """Evaluate a batch, and have it sent."""
-        items = [item for taken in batch.values() for item in taken]
-        decisions: dict[Pair, Decision] = {}
-        patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
-        try:
-            if items:
-                decisions = await self._evaluator.do(evaluate, [item.pair for item in items])
-        except Exception as error:
-            report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
-        finally:
-            patience.cancel()
-            was_stuck, self._is_stuck = self._is_stuck, False
-        expires = self._loop.time() + delivery.VIEW_LIFETIME
-        await self._delivery.finish()  # at most one batch waits to be sent while the next is evaluated
-        self._adapt(items)
-        if self._undecided or len(decisions) < len(items):
-            self._try_again_later(items, decisions)
-        self._delivery.hand_out(
-            [
-                (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
-                for socket, taken in batch.items()
-            ]
-        )
-        if was_stuck:
-            self._tell(self.sockets)
-
-    def _be_stuck(self) -> None:
-        """The database, or code of the application's, does not answer: everybody is told."""
-        self._is_stuck = True
-        report("evaluation_stuck", f"An evaluation has taken {LONGEST_EVALUATION:.0f} s, and goes on.")
-        self._tell(self.sockets)
-
-    def _try_again_later(self, items: list[Subscription], decisions: dict[Pair, Decision]) -> None:
-        """What could not be decided is tried again by itself: nobody else waits for what can't be read."""
-        undecided = [item for item in items if item.pair not in decisions]
-        for item in items:
-            if item.pair in decisions:
-                self._undecided.pop(item, None)
-            elif item.is_current:
-                self._undecided[item] = None
-        if self._undecided and self._retry is None:
-            self._retry = self._loop.call_later(self._pause, self._try_again)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self.look_again(list(self._undecided))
-
-    def _adapt(self, made: list[Subscription]) -> None:
-        """Where rights change faster than a large batch is made, so that most of it is outdated already, the next is
-        half as large: smaller ones are made in time."""
-        disturbed, self._is_disturbed = self._is_disturbed, False
-        outdated = sum(one.socket.dirty.get(one, False) for one in made) if disturbed else 0
-        self._room = max(1, len(made) // 2) if 2 * outdated > len(made) else min(2 * self._room, setting("BATCH_SIZE"))
-
-    def _take(self) -> dict[Socket, list[Subscription]]:
-        """The next batch: of sockets that are ready, in turn, what is dirty; they are busy from now on. A socket may be
-        there for what is to be refused only.
-
-        While nothing is heard no request is answered, for the answer promises that no change is missed from then on.
-        They are dirty again when it is heard.
-        """
-        batch: dict[Socket, list[Subscription]] = {}
-        room, taken = self._room, 0
-        hears = self.hears
-        for socket in self._ready:
-            if room <= 0:
-                break
-            taken += 1
-            ripe = socket.dirty if hears else [one for one in socket.dirty if not one.requests]
-            items = list(islice(ripe, room))
-            room -= max(len(items), 1)
-            if len(items) == len(socket.dirty):
-                socket.dirty.clear()
-            for subscription in items if socket.dirty else ():
-                del socket.dirty[subscription]
-            if items or socket.refusals:
-                batch[socket], socket.busy = items, True
-        for socket in list(islice(self._ready, taken)):
-            del self._ready[socket]
-        if not self._ready:
-            self._work.clear()
-        return batch
-
-    def put_back(self, socket: Socket, subscriptions: Collection[Subscription]) -> None:
-        """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""
-        socket.busy = False
-        for subscription in subscriptions:
-            if subscription.is_current:
-                socket.dirty.setdefault(subscription, False)
-        if (socket.dirty or socket.refusals) and socket in self.sockets:
-            self.turn_to(socket)
 
     async def _keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin it again, should it ever end by an error."""

@@ -30,8 +30,8 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "last_beat", "patience"),
-        *("parcels", "refusals", "send", "session_token", "subscriptions", "unanswered", "user_token"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "parcels", "patience"),
+        *("send", "session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -53,8 +53,6 @@ class Socket:
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.parcels: list[Any] = []  # that are to be sent when that is done
         self.patience: Handle | None = None  # that will end, where the delivery has to wait for the client
-        self.refusals: list[Subscription] = []  # whose requests are to be refused now, if they have not been answered
-        self.last_beat = 0.0  # on which one of them is refused, in the loop's time
         self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
 
@@ -84,15 +82,15 @@ class Subscription:
     It outlives what it shows: an object that left the viewer's view and comes back is shown again.
     """
 
-    __slots__ = ("admitted", "asked", "beat", "etag", "is_current", "key", "pair", "requests", "socket")
+    __slots__ = ("admitted", "causes", "etag", "is_current", "key", "made_for", "pair", "requests", "socket")
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
         self.socket = socket
         self.pair = pair
         self.key: Key = (pair.publication.label, pair.hashid)
         self.requests: list[Message] = []
-        self.asked = 0.0  # when the first of them came, in the loop's time
-        self.beat: float | None = None  # when they are refused, if nothing changes before
+        self.causes = 0  # for which it is dirty, as bits
+        self.made_for = 0  # the causes of what was made of it last
         self.admitted = False
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
@@ -105,7 +103,7 @@ class Subscription:
         subscription is not ``admitted``. One with an ``etag`` says that the client holds something, which is taken
         from it before: whether it ever was there is not asked, and so not told.
         """
-        requests, self.requests, self.beat = self.requests, [], None
+        requests, self.requests = self.requests, []
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests)

@@ -11,6 +11,7 @@ from random import random
 from typing import TYPE_CHECKING, Protocol
 
 from ..serializers.settings import setting
+from .entries import SWEEP
 from .logs import warn
 from .metrics import count
 
@@ -29,7 +30,7 @@ class Swept(Protocol):
     @property
     def sockets(self) -> Collection[Socket]: ...
     def subscriptions(self) -> Iterable[Subscription]: ...
-    def look_again(self, subscriptions: Iterable[Subscription]) -> None: ...
+    def look_again(self, subscriptions: Iterable[Subscription], cause: int) -> None: ...
     def examine(self, sockets: Iterable[Socket]) -> None: ...
 
 
@@ -54,7 +55,7 @@ async def sweep(hub: Swept) -> None:
     watched = list(hub.subscriptions())  # those to one object stand together, and are read together
     for start in range(0, len(watched), CHUNK):
         some = watched[start : start + CHUNK]
-        hub.look_again(some)
+        hub.look_again(some, SWEEP)
         await rest_after(len(some))
     connected = list(hub.sockets)
     for start in range(0, len(connected), CHUNK):

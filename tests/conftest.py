@@ -74,7 +74,7 @@ def demo() -> SimpleNamespace:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """So does an evaluation: nobody is told that one takes long, unless a test says so."""
-    monkeypatch.setattr("livegate.gateway.hub.LONGEST_EVALUATION", 1_000.0)
+    monkeypatch.setattr("livegate.gateway.evaluator.LONGEST_EVALUATION", 1_000.0)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
 async def world(monkeypatch: pytest.MonkeyPatch, viewer: Callable[..., Viewer]) -> AsyncIterator[World]:
     """A card that readers watch, and what they are sent of it."""
     world = World(viewer)
-    monkeypatch.setattr("livegate.gateway.hub.evaluate", world.evaluate)
+    monkeypatch.setattr("livegate.gateway.evaluator.evaluate", world.evaluate)
     yield world
     await world.end()
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db.backends.signals import connection_created
 from rest_framework.serializers import Serializer
 
-from livegate.gateway import hub
+from livegate.gateway import evaluator, hub
 from livegate.gateway.metrics import counts
 
 REPRESENT = Serializer.to_representation
@@ -30,13 +30,13 @@ class Counters:
     def install(self) -> None:
         """Count queries on every connection from now on, and evaluations."""
         connection_created.connect(self.watch_connection, weak=False)
-        evaluate = hub.evaluate
+        evaluate = evaluator.evaluate
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.evaluations += 1
             return evaluate(*args, **kwargs)
 
-        hub.evaluate = counted
+        evaluator.evaluate = counted
 
     def watch_connection(self, connection: Any, **kwargs: Any) -> None:
         if self.count_query not in connection.execute_wrappers:

@@ -87,11 +87,11 @@ def main(port: int, core: int) -> None:
     from django.contrib.auth import get_user_model
     from django.db import connections
 
-    from livegate.gateway import delivery
+    from livegate.gateway import evaluator
 
     from .counters import Counters
 
-    delivery.REFUSAL_BEAT = float(os.environ.get("BENCH_REFUSAL_BEAT", delivery.REFUSAL_BEAT))
+    evaluator.REFUSAL_BEAT = float(os.environ.get("BENCH_REFUSAL_BEAT", evaluator.REFUSAL_BEAT))
     counters = Counters()
     counters.install()
     viewers = get_user_model().objects.filter(username__startswith="viewer")

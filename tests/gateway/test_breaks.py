@@ -15,10 +15,11 @@ from clients import PATIENCE, application, message_of, until
 from django.contrib.auth import get_user_model
 
 from livegate.gateway import courier as courier_module
-from livegate.gateway import delivery, listener, streams
+from livegate.gateway import evaluator, listener, streams
 from livegate.gateway import hub as hub_module
 from livegate.gateway.courier import Courier
 from livegate.gateway.decisions import Pair
+from livegate.gateway.entries import CHANGE
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.messages import parse
 from livegate.gateway.notices import Notice, group_name, unpack
@@ -32,7 +33,7 @@ DELAYED, CURRENT = {"type": "DELAYED"}, {"type": "CURRENT"}
 def quick(monkeypatch, settings):
     """Failures are tried again at once, and silence is noticed at once."""
     settings.LIVEGATE = {**settings.LIVEGATE, "HEARTBEAT": 0.02}
-    for module in (hub_module, listener, courier_module):
+    for module in (evaluator, listener, courier_module):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
@@ -116,7 +117,7 @@ async def test_all_retries_of_what_the_database_refuses_are_not_more_than_one_af
 ):
     """While one object can't be decided about, it is told again and again: each adds a retry that never ends."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(hub_module, name, 1_000)
+        monkeypatch.setattr(evaluator, name, 1_000)
     evaluations, loop = [], asyncio.get_running_loop()
 
     def undecided(pairs):
@@ -125,23 +126,23 @@ async def test_all_retries_of_what_the_database_refuses_are_not_more_than_one_af
 
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
-    the_hub()._pause = 1_000
-    monkeypatch.setattr(hub_module, "evaluate", undecided)
+    the_hub()._evaluator._pause = 1_000
+    monkeypatch.setattr(evaluator, "evaluate", undecided)
     [subscription] = the_hub().subscriptions()
 
     for _ in range(50):  # notices, or sweeps
         before = len(evaluations)
-        the_hub().mark(subscription)
+        the_hub()._backlog.mark(subscription, CHANGE)
         await until(lambda before=before: len(evaluations) > before)
         await until(lambda: not subscription.socket.busy)
 
     timers = {timer: timer.when() - loop.time() for timer in loop._scheduled if not timer.cancelled()}
-    assert [timer for timer, left in timers.items() if 500 < left < 1_500] == [the_hub()._retry]
+    assert [timer for timer, left in timers.items() if 500 < left < 1_500] == [the_hub()._evaluator._retry]
 
 
 async def test_who_watches_is_told_when_the_database_does_not_answer(demo, connect, monkeypatch):
     """A database that is stopped, or behind a network that swallows, raises nothing: it never answers."""
-    monkeypatch.setattr(hub_module, "LONGEST_EVALUATION", 0.05)
+    monkeypatch.setattr(evaluator, "LONGEST_EVALUATION", 0.05)
     client, other, idle = await connect(demo.amira), await connect(demo.ben), await connect(demo.cleo)
     for one in (client, other):
         await one.subscribe(demo.card)
@@ -151,7 +152,7 @@ async def test_who_watches_is_told_when_the_database_does_not_answer(demo, conne
         answers.wait(PATIENCE)
         return evaluate(pairs)
 
-    monkeypatch.setattr(hub_module, "evaluate", waits)
+    monkeypatch.setattr(evaluator, "evaluate", waits)
     try:
         await anotify(demo.card)
         told = [await within(12, one._out.get()) for one in (client, other, idle)]
@@ -175,7 +176,7 @@ async def test_who_watches_is_told_of_deafness_also_while_an_evaluation_takes_lo
         answers.wait(PATIENCE)
         return evaluate(pairs)
 
-    monkeypatch.setattr(hub_module, "evaluate", waits)
+    monkeypatch.setattr(evaluator, "evaluate", waits)
     await anotify(demo.card)
     await until(lambda: any(socket.busy for socket in the_hub().sockets))
     await broken.go_away()
@@ -286,11 +287,11 @@ async def test_what_is_being_made_is_told_before_that_all_is_current(demo, conne
         assert answer.wait(PATIENCE)
         return evaluate(pairs)
 
-    monkeypatch.setattr(hub_module, "evaluate", held)
+    monkeypatch.setattr(evaluator, "evaluate", held)
     broken.away = False
     await until(lambda: socket.busy and not socket.dirty)
     await client.send({"action": "unsubscribe", "model": "board.Card", "id": "another"})
-    the_hub()._tell([socket])
+    the_hub().tell([socket])
     assert (await client.ask({"action": "ping"}))["type"] == "PONG"
     answer.set()
 
@@ -299,8 +300,8 @@ async def test_what_is_being_made_is_told_before_that_all_is_current(demo, conne
 
 
 async def test_what_is_gone_is_told_before_that_all_is_current(demo, connect, layer, quick, monkeypatch):
-    """Who asks again while nothing is heard has what left their view taken away on the beat, after CURRENT."""
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.5)
+    """Who asks again while nothing is heard has what left their view taken away on the beat, and then CURRENT."""
+    monkeypatch.setattr(evaluator, "REFUSAL_BEAT", 0.5)
     broken = layer(BrokenLayer())
     client = await connect(demo.amira)
     await client.ask({"action": "subscribe", **name_of(demo.card), "etag": None})
@@ -332,31 +333,6 @@ async def test_who_may_have_to_go_is_examined_when_more_was_told_than_is_kept(de
     assert {"type": "websocket.close", "code": 4401} in frames
 
 
-# Law 5
-
-
-async def test_a_second_request_is_refused_on_a_beat_too(demo, connect, monkeypatch):
-    """How long it takes to know that there is nothing to see is not told by asking twice."""
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.4)
-    client, loop = await connect(demo.dev), asyncio.get_running_loop()
-    name = name_of(Card(pk=999))
-    took = 0.25
-
-    def slow(pairs):
-        time.sleep(took)
-        return evaluate(pairs)
-
-    monkeypatch.setattr(hub_module, "evaluate", slow)
-    await client.send({**name, "request_id": 1})
-    await until(lambda: [one for one in the_hub().subscriptions() if one.beat])
-    asked = loop.time()
-    await client.send({**name, "request_id": 2})
-
-    for _ in range(2):
-        assert (await client.receive())["payload"]["code"] == "not_found"
-    assert loop.time() - asked >= 0.4
-
-
 # Slow clients, and the end
 
 
@@ -370,7 +346,7 @@ async def test_who_takes_refusals_slowly_but_steadily_is_not_closed(world, setti
         slow.sent.append(text)
 
     slow.socket.send = takes_its_time
-    monkeypatch.setattr(hub_module, "evaluate", dict.fromkeys)
+    monkeypatch.setattr(evaluator, "evaluate", dict.fromkeys)
     for number in range(15):
         message = parse(json.dumps({"model": "board.Card", "id": f"none{number}", "request_id": number}))
         pairs.append(Pair(world.viewer, find("board.Card"), f"none{number}"))
@@ -484,7 +460,7 @@ async def test_who_leaves_does_not_wait_for_a_database_that_does_not_answer(demo
         answers.wait(PATIENCE)
         return evaluate(pairs)
 
-    monkeypatch.setattr(hub_module, "evaluate", waits)
+    monkeypatch.setattr(evaluator, "evaluate", waits)
     await anotify(demo.card)
     await until(asked.is_set)
     client._in.put_nowait({"type": "websocket.disconnect", "code": 1000})

@@ -59,6 +59,7 @@ from lab.models import Document, Foreign, ForeignChild, ForeignProxy, Note, Page
 from lab.serializers import plain
 from rest_framework import serializers
 
+from livegate.gateway import evaluator
 from livegate.gateway import hub as hub_module
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.frames import ERRORS
@@ -158,7 +159,7 @@ def batches(monkeypatch):
         seen.append((pairs, [query["sql"] for query in queries]))
         return decisions
 
-    monkeypatch.setattr(hub_module, "evaluate", noted)
+    monkeypatch.setattr(evaluator, "evaluate", noted)
     return seen
 
 
@@ -383,7 +384,7 @@ async def test_supabase_promises_nothing_before_it_holds(demo, connect, monkeypa
         return decisions
 
     monkeypatch.setattr(hub_module.Hub, "_hear", noted)
-    monkeypatch.setattr(hub_module, "evaluate", overtaken)
+    monkeypatch.setattr(evaluator, "evaluate", overtaken)
     client = await connect(demo.ben)
 
     assert (await client.subscribe(document))["type"] == "SUBSCRIBED"

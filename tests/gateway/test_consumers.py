@@ -13,6 +13,7 @@ from guardian.shortcuts import assign_perm, remove_perm
 from lab.models import Page
 
 from livegate.gateway import consumers, hub
+from livegate.gateway.backlog import Backlog
 from livegate.gateway.metrics import counts
 from livegate.gateway.notifications import anotify
 
@@ -189,7 +190,7 @@ async def test_a_request_that_comes_while_a_refusal_is_being_sent_is_answered(de
 async def test_what_is_given_up_before_it_is_answered_leaves_nothing_behind(demo, connect, settings, monkeypatch):
     settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SUBSCRIPTIONS": 3}
     client = await connect(demo.amira)
-    monkeypatch.setattr(hub.Hub, "_take", lambda self: self._work.clear() or {})  # evaluates nothing
+    monkeypatch.setattr(Backlog, "take", lambda self, room, with_requests: self._work.clear() or {})  # nothing
     name = {"model": "board.Card", "id": demo.card.hashid}
 
     for number in range(5):
@@ -249,7 +250,7 @@ async def test_a_thousand_subscriptions_are_answered_and_the_one_above_the_limit
 async def test_requests_without_an_answer_yet_are_limited_too(demo, connect, settings, monkeypatch):
     settings.LIVEGATE = {**settings.LIVEGATE, "MAX_SUBSCRIPTIONS": 3}
     client = await connect(demo.amira)
-    monkeypatch.setattr(hub.Hub, "_take", lambda self: self._work.clear() or {})  # evaluates nothing
+    monkeypatch.setattr(Backlog, "take", lambda self, room, with_requests: self._work.clear() or {})  # nothing
 
     for number in range(4):
         await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": number})

@@ -7,15 +7,14 @@ from itertools import pairwise
 
 import pytest
 from asgiref.sync import sync_to_async
-from board.models import Card
 from clients import until
 
 from livegate.gateway import delivery
 from livegate.gateway import hub as hub_module
 from livegate.gateway.delivery import Delivery
+from livegate.gateway.entries import CHANGE
 from livegate.gateway.hub import leave
 from livegate.gateway.metrics import counts
-from livegate.gateway.notifications import anotify
 from livegate.gateway.subscriptions import Subscription
 
 
@@ -192,7 +191,7 @@ async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_mor
 
     def mark(reader):
         [subscription] = reader.socket.subscriptions.values()
-        world.hub.mark(subscription)
+        world.hub._backlog.mark(subscription, CHANGE)
 
     world.number = 1
     mark(readers[0])
@@ -309,159 +308,3 @@ async def test_what_waited_behind_news_for_too_long_is_made_anew(world, monkeypa
 
     assert world.evaluations == [1]
     assert len(slow.sent) == 2  # DELAYED, and what is true now
-
-
-# Refusals
-
-
-async def refused_after(client, hashid):
-    """After how many seconds, in the loop's time."""
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    answer = await client.ask({"model": "board.Card", "id": hashid, "request_id": 1})
-    assert answer["payload"]["code"] == "not_found"
-    return loop.time() - begun
-
-
-async def test_a_refusal_comes_on_the_beat_whether_there_is_something_to_hide_or_not(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.2)
-    await Card.objects.aupdate(public=False)
-    client = await connect(demo.dev)
-    hub = next(iter(hub_module._hubs.values()))
-    evaluate, held = hub_module.evaluate, []
-
-    def evaluated(pairs):
-        held.append(pairs)
-        return evaluate(pairs)
-
-    monkeypatch.setattr(hub_module, "evaluate", evaluated)
-
-    for hashid in (demo.card.hashid, Card(pk=999).hashid, "?"):
-        assert await refused_after(client, hashid) >= 0.2
-    assert [len(pairs) for pairs in held] == [1, 1, 1]  # decided once each, and at once
-    assert list(hub.subscriptions()) == []
-
-
-async def test_what_is_decided_after_the_beat_is_refused_on_the_next(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.2)
-    client = await connect(demo.dev)
-    evaluate, loop = hub_module.evaluate, asyncio.get_running_loop()
-
-    def slow(pairs):
-        asked = loop.time()
-        while loop.time() < asked + 0.21:
-            pass
-        return evaluate(pairs)
-
-    monkeypatch.setattr(hub_module, "evaluate", slow)
-
-    assert await refused_after(client, Card(pk=999).hashid) >= 0.4
-
-
-async def test_refusals_come_in_the_order_in_which_was_asked(demo, connect):
-    client = await connect(demo.dev)
-    for number in range(20):
-        await client.send({"model": "board.Card", "id": Card(pk=900 + number).hashid, "request_id": number})
-
-    assert [(await client.receive())["meta"]["request_id"] for _ in range(20)] == list(range(20))
-
-
-async def test_who_is_granted_the_object_before_the_beat_is_not_refused(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
-    await Card.objects.aupdate(public=False)
-    client = await connect(demo.dev)
-    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
-    [hub] = hub_module._hubs.values()
-    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
-    [subscription] = hub.subscriptions()
-    beat = subscription.beat
-
-    await Card.objects.aupdate(public=True)
-    await anotify(demo.card)
-
-    assert (await client.receive())["type"] == "SUBSCRIBED"
-    hub._delivery._refuse(subscription, beat)  # as when the beat comes
-    assert subscription.socket.refusals == []
-
-
-async def test_what_is_decided_again_before_the_beat_waits_for_the_same_beat(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
-    client = await connect(demo.dev)
-    await client.send({"model": "board.Card", "id": Card(pk=999).hashid})
-    [hub] = hub_module._hubs.values()
-    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
-    [subscription] = hub.subscriptions()
-    beat, before = subscription.beat, counts()["evaluations"]
-
-    hub.mark(subscription)
-    await until(lambda: counts()["evaluations"] > before and not subscription.socket.busy)
-
-    assert subscription.beat == beat
-    assert client._out.empty()
-
-
-async def test_what_is_given_up_before_the_beat_is_not_refused(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
-    client = await connect(demo.dev)
-    name = {"model": "board.Card", "id": Card(pk=999).hashid}
-    await client.send(name)
-    [hub] = hub_module._hubs.values()
-    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
-    [subscription] = hub.subscriptions()
-    await client.send({"action": "unsubscribe", **name})
-    await until(lambda: not list(hub.subscriptions()))
-
-    hub._delivery._refuse(subscription, subscription.beat)
-
-    assert subscription.socket.refusals == []
-    await client.nothing()
-
-
-async def test_what_is_given_up_just_before_it_is_refused_is_not_refused_and_what_is_asked_anew_is(
-    demo, connect, monkeypatch
-):
-    client = await connect(demo.dev)
-    name = {"model": "board.Card", "id": Card(pk=999).hashid}
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
-    await client.send({**name, "request_id": "given up"})
-    [hub] = hub_module._hubs.values()
-    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
-    [subscription] = hub.subscriptions()
-    socket = subscription.socket
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 0.05)
-
-    socket.last_beat = 0.0
-    hub._delivery._refuse(subscription, subscription.beat)  # as when the beat comes
-    hub.unsubscribe(socket, subscription.key)
-    answer = await client.ask({**name, "request_id": "anew"})
-
-    assert answer["meta"] == {"request_id": "anew"}
-    assert socket.unanswered == 0
-    await client.nothing()
-
-
-async def test_what_is_being_decided_anew_on_the_beat_is_not_refused_before(demo, connect, monkeypatch):
-    monkeypatch.setattr(delivery, "REFUSAL_BEAT", 1_000)
-    await Card.objects.aupdate(public=False)
-    client = await connect(demo.dev)
-    await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": 1})
-    [hub] = hub_module._hubs.values()
-    await until(lambda: [one.beat for one in hub.subscriptions() if one.beat])
-    [subscription] = hub.subscriptions()
-
-    await Card.objects.aupdate(public=True)
-    hub._delivery._refuse(subscription, subscription.beat)
-    hub.mark(subscription)
-
-    assert (await client.receive())["type"] == "SUBSCRIBED"
-
-
-async def test_an_answer_that_was_given_meanwhile_is_not_given_again(world):
-    [reader] = await world.watch(1)
-    [subscription] = reader.socket.subscriptions.values()
-    reader.socket.refusals.append(subscription)
-    world.hub.turn_to(reader.socket)
-    await until(lambda: not reader.socket.refusals)
-    await world.settled()
-
-    assert reader.sent == []

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lab.models import Document, Page, Tracked
 
 from livegate.gateway import hub as hub_module
+from livegate.gateway.backlog import Backlog
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.frames import ERRORS
 
@@ -277,7 +278,7 @@ def is_empty(hub):
         hub.sockets,
         hub._registry.watching,
         hub._registry.by_token,
-        hub._ready,
+        hub._backlog,
         hub._examiner.doubted,
         hub._delivery.due,
     )
@@ -291,7 +292,7 @@ def is_consistent(hub):
     assert set(watched) == set(subscribed)
     assert len(watched) == len(subscribed)
     assert {token for socket in hub.sockets for token in socket.tokens} == hub._registry.by_token.keys()
-    assert not any((hub._ready, hub._examiner.doubted, hub._delivery.due))
+    assert not any((hub._backlog, hub._examiner.doubted, hub._delivery.due))
     for socket in hub.sockets:
         assert (socket.busy, socket.dirty, socket.unanswered) == (False, {}, 0)
         assert not any(one.requests for one in socket.subscriptions.values())
@@ -320,13 +321,13 @@ def runner(caplog):
 @pytest.fixture
 def turns(monkeypatch):
     """An event that is set whenever the hub has sent a socket what was due."""
-    turns, put_back = asyncio.Event(), hub_module.Hub.put_back
+    turns, put_back = asyncio.Event(), Backlog.put_back
 
-    def noted(hub, *given):
-        put_back(hub, *given)
+    def noted(backlog, *given):
+        put_back(backlog, *given)
         turns.set()
 
-    monkeypatch.setattr(hub_module.Hub, "put_back", noted)
+    monkeypatch.setattr(Backlog, "put_back", noted)
     return turns
 
 

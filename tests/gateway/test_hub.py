@@ -19,11 +19,13 @@ from lab.models import Page
 from rest_framework import serializers
 
 from livegate.gateway import courier as courier_module
-from livegate.gateway import delivery, listener
+from livegate.gateway import delivery, evaluator, listener
 from livegate.gateway import hub as hub_module
+from livegate.gateway.backlog import Backlog
 from livegate.gateway.decisions import View
+from livegate.gateway.entries import CHANGE, RIGHTS, SWEEP
 from livegate.gateway.evaluation import evaluate
-from livegate.gateway.hub import Hub
+from livegate.gateway.evaluator import Evaluator
 from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.notifications import anotify, notify
 from livegate.permissions import anyone
@@ -57,14 +59,14 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch):
     gate = Gate()
-    monkeypatch.setattr(hub_module, "evaluate", gate.evaluate)
+    monkeypatch.setattr(evaluator, "evaluate", gate.evaluate)
     return gate
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Failures are tried again at once."""
-    for module in (hub_module, listener, courier_module):
+    for module in (evaluator, listener, courier_module):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(listener, "ECHO_INTERVAL", 0.01)
@@ -404,8 +406,8 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
 
 
 async def test_what_can_not_be_evaluated_alone_keeps_nobody_else_waiting(demo, connect, gate, monkeypatch, caplog):
-    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 1_000)
-    monkeypatch.setattr(hub_module, "LONGEST_PAUSE", 1_000)
+    monkeypatch.setattr(evaluator, "FIRST_PAUSE", 1_000)
+    monkeypatch.setattr(evaluator, "LONGEST_PAUSE", 1_000)
     page = await sync_to_async(Page.objects.create)()
     odd, whole = await connect(demo.admin), await connect(demo.cleo)
     await whole.subscribe(demo.card)
@@ -419,7 +421,7 @@ async def test_what_can_not_be_evaluated_alone_keeps_nobody_else_waiting(demo, c
 
 
 async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo, connect, gate, monkeypatch):
-    monkeypatch.setattr(hub_module, "FIRST_PAUSE", 1_000)  # it is tried again when the test says so
+    monkeypatch.setattr(evaluator, "FIRST_PAUSE", 1_000)  # it is tried again when the test says so
     [page] = await sync_to_async(Page.objects.bulk_create)([Page()])
     client = await connect(demo.admin)
     gate.unreadable = {"lab.Page": 1}
@@ -431,7 +433,7 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
     assert await client.receive() == CURRENT
     gate.batches.clear()
-    the_hub().mark(waiting)
+    the_hub()._backlog.mark(waiting, CHANGE)
 
     await client.nothing()
     assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
@@ -480,7 +482,7 @@ async def test_while_the_hub_does_not_hear_what_is_swept_is_shown_all_the_same(d
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
 
     await Card.objects.aupdate(title="Swept")
-    the_hub().look_again(the_hub().subscriptions())
+    the_hub().look_again(the_hub().subscriptions(), SWEEP)
     assert (await client.receive())["payload"]["title"] == "Swept"
     assert other._out.empty()
 
@@ -521,20 +523,22 @@ async def test_who_is_told_that_all_is_current_holds_what_changed_meanwhile(demo
     assert await client.receive() == CURRENT
 
 
-@pytest.mark.parametrize("part", ["_take", "_adapt"])
-async def test_a_part_of_the_hub_that_fails_begins_again_and_nothing_is_lost(demo, connect, monkeypatch, caplog, part):
+@pytest.mark.parametrize(("owner", "part"), [(Backlog, "take"), (Evaluator, "_adapt")])
+async def test_a_part_of_the_hub_that_fails_begins_again_and_nothing_is_lost(
+    demo, connect, monkeypatch, caplog, owner, part
+):
     monkeypatch.setattr(hub_module, "PAUSE", 0.001)
     client, other = await connect(demo.amira), await connect(demo.ben)
     for one in (client, other):
         await one.subscribe(demo.card)
-    errors, whole = [RuntimeError("the secret")], getattr(Hub, part)
+    errors, whole = [RuntimeError("the secret")], getattr(owner, part)
 
-    def fails_once(hub, *given):
+    def fails_once(*given, **told):
         if errors:
             raise errors.pop()
-        return whole(hub, *given)
+        return whole(*given, **told)
 
-    monkeypatch.setattr(Hub, part, fails_once)
+    monkeypatch.setattr(owner, part, fails_once)
     await rename(demo.card, "Heard")
 
     assert [(await one.receive())["payload"]["title"] for one in (client, other)] == ["Heard"] * 2
@@ -747,7 +751,9 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     [subscription] = reader.socket.subscriptions.values()
     world.number = 7
     reader.socket.busy = True
-    world.hub.mark(subscription, is_outdated=True)  # told while it was made, and before it was handed out
+    world.hub._backlog.mark(
+        subscription, RIGHTS, is_outdated=True
+    )  # told while it was made, and before it was handed out
     world.hub._delivery.hand_out([(reader.socket, [(subscription, View(b'{"n":6}', "6"))], inf)])
     await world.see([reader])
     await world.settled()
@@ -759,11 +765,11 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     [reader] = await world.watch(1)
     [subscription] = reader.socket.subscriptions.values()
     reader.socket.busy = True
-    world.hub.mark(subscription, is_outdated=True)
-    world.hub.look_again([subscription])
+    world.hub._backlog.mark(subscription, RIGHTS, is_outdated=True)
+    world.hub.look_again([subscription], CHANGE)
 
     assert reader.socket.dirty == {subscription: True}
-    world.hub.put_back(reader.socket, [subscription])
+    world.hub._backlog.put_back(reader.socket, [subscription])
     assert reader.socket.dirty == {subscription: True}
     reader.socket.busy = False
 
@@ -911,15 +917,15 @@ async def test_rights_that_change_during_every_large_evaluation_keep_nobody_from
             assert heard.wait(PATIENCE)
         return world.evaluate(pairs)
 
-    monkeypatch.setattr(hub_module, "evaluate", disturbed)
+    monkeypatch.setattr(evaluator, "evaluate", disturbed)
     world.evaluations.clear()
     await world.change()
     await world.see(readers)
     assert world.evaluations[:3] == [8, 4, 2]
 
-    monkeypatch.setattr(hub_module, "evaluate", world.evaluate)
+    monkeypatch.setattr(evaluator, "evaluate", world.evaluate)
     await world.settled()
     await world.change()
     await world.see(readers)
     await world.settled()
-    assert world.hub._room > 2
+    assert world.hub._evaluator._room > 2

@@ -28,10 +28,11 @@ from lab.models import Document
 from lab.oracle import PEOPLE, THINGS, fresh, get
 from lab.stage import Gate, Stage
 
-from livegate.gateway import access, delivery, publications
+from livegate.gateway import access, delivery, evaluator, publications
 from livegate.gateway import evaluation as evaluation_module
 from livegate.gateway import hub as hub_module
 from livegate.gateway import sweep as sweep_module
+from livegate.gateway.backlog import Backlog
 from livegate.gateway.hub import Hub
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.gateway.subscriptions import Subscription
@@ -254,7 +255,7 @@ def machine(monkeypatch, settings, republish, transactional_db, caplog):
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
     monkeypatch.setattr(delivery, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
-    monkeypatch.setattr(hub_module, "evaluate", gate.around(hub_module.evaluate))
+    monkeypatch.setattr(evaluator, "evaluate", gate.around(evaluator.evaluate))
     for read in ("fetch", "renew"):
         monkeypatch.setattr(evaluation_module, read, gate.between(getattr(evaluation_module, read)))
     return type("Machine", (Machine,), {"gate": gate})
@@ -352,8 +353,8 @@ def keep_rights(monkeypatch):
 
 def send_what_is_outdated(monkeypatch):
     """What was made before rights changed is sent all the same."""
-    mark = Hub.mark
-    monkeypatch.setattr(Hub, "mark", lambda hub, subscription, is_outdated=False: mark(hub, subscription))
+    mark = Backlog.mark
+    monkeypatch.setattr(Backlog, "mark", lambda backlog, one, cause, is_outdated=False: mark(backlog, one, cause))
 
 
 def close_nobody(monkeypatch):

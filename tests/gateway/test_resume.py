@@ -16,7 +16,7 @@ from lab.models import Page
 from rest_framework.test import APIClient
 
 from livegate.gateway import evaluation as evaluation_module
-from livegate.gateway import hub as hub_module
+from livegate.gateway import evaluator
 from livegate.gateway.frames import ERRORS
 
 # When something may be written, in the order of time. Three are within the evaluation that answers the subscription.
@@ -60,7 +60,7 @@ def writes(monkeypatch):
 
         return done
 
-    monkeypatch.setattr(hub_module, "evaluate", around(hub_module.evaluate))
+    monkeypatch.setattr(evaluator, "evaluate", around(evaluator.evaluate))
     monkeypatch.setattr(evaluation_module, "fetch", then(evaluation_module.fetch))
     writes_at = SimpleNamespace(at=writes, happen=sync_to_async(happen))
     yield writes_at

@@ -15,6 +15,7 @@ from guardian.models import GroupObjectPermission
 
 from livegate.gateway import hub as hub_module
 from livegate.gateway import sweep as sweep_module
+from livegate.gateway.entries import SWEEP
 from livegate.gateway.metrics import counts
 from livegate.gateway.sweep import keep_sweeping, sweep
 
@@ -73,7 +74,8 @@ class Listed:
     def subscriptions(self):
         return iter(self.watched)
 
-    def look_again(self, some):
+    def look_again(self, some, cause):
+        assert cause == SWEEP
         self.looked_at.append(list(some))
 
     def examine(self, some):

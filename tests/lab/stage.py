@@ -232,7 +232,7 @@ class Stage:
         if hub is None:
             return True
         waiting = {screen.socket for screen in self.screens if screen.stuck}
-        return not (hub._ready or hub._delivery.due or hub._examiner.doubted) and not any(
+        return not (hub._backlog or hub._delivery.due or hub._examiner.doubted) and not any(
             socket.busy or socket.dirty or socket.unanswered for socket in hub.sockets - waiting
         )
 
@@ -242,7 +242,7 @@ class Stage:
         async with asyncio.timeout(PATIENCE):
             while calm < 3:
                 if hub := hub_module._hubs.get(self.loop):
-                    await hub._evaluator.do(str, None)
+                    await hub._evaluator.idle()
                     await hub._examiner._worker.do(str, None)
                 await asyncio.sleep(0)
                 calm = calm + 1 if self.is_quiet() else 0

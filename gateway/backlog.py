@@ -1,0 +1,95 @@
+"""The backlog: what is dirty, and whose sockets are ready to be told. No I/O happens here."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from .subscriptions import Socket, Subscription
+
+    Batch = dict[Socket, list[Subscription]]
+
+
+class Backlog:
+    """Of the sockets of a hub, which may come and go."""
+
+    def __init__(self, sockets: Collection[Socket]) -> None:
+        self.is_disturbed = False  # something was outdated since this was last looked at
+        self._sockets = sockets
+        self._ready: dict[Socket, None] = {}  # not busy, and something of theirs is dirty
+        self._asking: dict[Socket, None] = {}  # have asked for something while requests had to wait
+        self._work = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    async def wait(self) -> None:
+        """Until there is something to be done."""
+        await self._work.wait()
+
+    def mark(self, subscription: Subscription, cause: int, *, is_outdated: bool = False) -> None:
+        """Have it evaluated. ``is_outdated``: what was made of it before is not to be sent any more."""
+        socket = subscription.socket
+        if not subscription.is_current:
+            return
+        self.is_disturbed |= is_outdated
+        subscription.causes |= cause
+        socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
+        self._turn_to(socket)
+
+    def put_back(self, socket: Socket, subscriptions: Iterable[Subscription]) -> None:
+        """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""
+        socket.busy = False
+        for subscription in subscriptions:
+            if subscription.is_current:
+                subscription.causes |= subscription.made_for
+                socket.dirty.setdefault(subscription, False)
+        if socket.dirty and socket in self._sockets:
+            self._turn_to(socket)
+
+    def forget(self, socket: Socket) -> None:
+        self._ready.pop(socket, None)
+        self._asking.pop(socket, None)
+
+    def take(self, room: int, *, with_requests: bool) -> Batch:
+        """The next batch: of sockets that are ready, in turn, what is dirty, and not more than there is room for; they
+        are busy from now on. Without requests, what is asked for waits until ``resume``."""
+        batch: Batch = {}
+        taken = 0
+        for socket in self._ready:
+            if room <= 0:
+                break
+            taken += 1
+            ripe = socket.dirty if with_requests else [one for one in socket.dirty if not one.requests]
+            if len(ripe) < len(socket.dirty):
+                self._asking[socket] = None
+            items = list(islice(ripe, room))
+            room -= max(len(items), 1)
+            if len(items) == len(socket.dirty):
+                socket.dirty.clear()
+            for subscription in items if socket.dirty else ():
+                del socket.dirty[subscription]
+            for subscription in items:
+                subscription.made_for, subscription.causes = subscription.causes, 0
+            if items:
+                batch[socket], socket.busy = items, True
+        for socket in list(islice(self._ready, taken)):
+            del self._ready[socket]
+        if not self._ready:
+            self._work.clear()
+        return batch
+
+    def resume(self) -> None:
+        """What was asked for may be answered again."""
+        asking, self._asking = self._asking, {}
+        for socket in asking:
+            self._turn_to(socket)
+
+    def _turn_to(self, socket: Socket) -> None:
+        if not socket.busy:
+            self._ready[socket] = None
+            self._work.set()

@@ -1,0 +1,156 @@
+"""The evaluator: has the backlog evaluated, batch after batch, and hands out what was decided."""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING, Protocol
+
+from ..serializers.settings import setting
+from . import delivery
+from .entries import RETRY
+from .evaluation import evaluate
+from .listener import FIRST_PAUSE, LONGEST_PAUSE
+from .logs import report
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .backlog import Backlog, Batch
+    from .decisions import Decision, Pair
+    from .delivery import Delivery, Parcel
+    from .subscriptions import Socket, Subscription
+
+# Seconds that an evaluation may take before everybody is told that it takes long.
+LONGEST_EVALUATION = 5.0
+# Seconds. A batch in which something is refused is handed out so long after it was begun, or a multiple of it: not when
+# it is known that there is nothing to see, which takes less long for what never existed than for what may not be seen.
+REFUSAL_BEAT = 0.05
+
+
+class Watched(Protocol):
+    """For whom is evaluated: a hub."""
+
+    @property
+    def sockets(self) -> Collection[Socket]: ...
+    @property
+    def hears(self) -> bool: ...
+    def tell(self, sockets: Collection[Socket]) -> None: ...
+
+
+class Evaluator:
+    """Evaluates one batch while the one before is sent, in a thread of its own."""
+
+    def __init__(self, hub: Watched, backlog: Backlog, delivery: Delivery) -> None:
+        # The database could not be asked about these; it is tried again.
+        self.undecided: dict[Subscription, None] = {}
+        self.is_stuck = False  # an evaluation takes very long
+        self._hub = hub
+        self._backlog = backlog
+        self._delivery = delivery
+        self._worker = Worker("evaluator")
+        self._loop = asyncio.get_running_loop()
+        self._pause = FIRST_PAUSE  # before it is tried again
+        self._retry: asyncio.TimerHandle | None = None  # that has it tried again
+        self._room = setting("BATCH_SIZE")  # of the next batch
+        self._release: asyncio.TimerHandle | None = None  # of a batch in which something is refused
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing that was made waits to be handed out."""
+        return self._release is None
+
+    async def keep_evaluating(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._backlog.wait()
+            # While nothing is heard no request is answered, for the answer promises that no change is missed from then
+            # on. And none is looked at before others are refused: when it is answered would tell how long they took.
+            batch = self._backlog.take(self._room, with_requests=self._hub.hears and self._release is None)
+            try:
+                if batch:
+                    await self._make(batch)
+            except BaseException:
+                for socket, taken in batch.items():
+                    self._backlog.put_back(socket, taken)
+                raise
+
+    async def stop(self) -> None:
+        for timer in (self._retry, self._release):
+            if timer is not None:
+                timer.cancel()
+        await self._worker.stop()
+
+    async def idle(self) -> None:
+        """Until what is being evaluated was."""
+        await self._worker.do(str, None)
+
+    async def _make(self, batch: Batch) -> None:
+        """Evaluate a batch, and have it sent."""
+        begun = self._loop.time()
+        items = [item for taken in batch.values() for item in taken]
+        decisions: dict[Pair, Decision] = {}
+        patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
+        try:
+            decisions = await self._worker.do(evaluate, [item.pair for item in items])
+        except Exception as error:
+            report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
+        finally:
+            patience.cancel()
+            was_stuck, self.is_stuck = self.is_stuck, False
+        expires = self._loop.time() + delivery.VIEW_LIFETIME
+        await self._delivery.finish()  # at most one batch waits to be sent while the next is evaluated
+        self._adapt(items)
+        if self.undecided or len(decisions) < len(items):
+            self._try_again_later(items, decisions)
+        parcels: list[Parcel] = [
+            (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
+            for socket, taken in batch.items()
+        ]
+        if any(item.requests and decisions.get(item.pair, ...) is None for item in items):
+            self._hand_out_on_a_beat(parcels, begun)
+        else:
+            self._delivery.hand_out(parcels)
+        if was_stuck:
+            self._hub.tell(self._hub.sockets)
+
+    def _hand_out_on_a_beat(self, parcels: list[Parcel], begun: float) -> None:
+        """All of them: also what is shown beside a refusal would tell how long that took."""
+        beats = max(ceil((self._loop.time() - begun) / REFUSAL_BEAT), 1)
+        self._release = self._loop.call_at(begun + beats * REFUSAL_BEAT, self._hand_out_now, parcels)
+
+    def _hand_out_now(self, parcels: list[Parcel]) -> None:
+        self._release = None
+        self._delivery.hand_out(parcels)
+        self._backlog.resume()
+
+    def _be_stuck(self) -> None:
+        """The database, or code of the application's, does not answer: everybody is told."""
+        self.is_stuck = True
+        report("evaluation_stuck", f"An evaluation has taken {LONGEST_EVALUATION:.0f} s, and goes on.")
+        self._hub.tell(self._hub.sockets)
+
+    def _try_again_later(self, items: list[Subscription], decisions: dict[Pair, Decision]) -> None:
+        """What could not be decided is tried again by itself: nobody else waits for what can't be read."""
+        undecided = [item for item in items if item.pair not in decisions]
+        for item in items:
+            if item.pair in decisions:
+                self.undecided.pop(item, None)
+            elif item.is_current:
+                self.undecided[item] = None
+        if self.undecided and self._retry is None:
+            self._retry = self._loop.call_later(self._pause, self._try_again)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
+
+    def _try_again(self) -> None:
+        self._retry = None
+        for subscription in list(self.undecided):
+            self._backlog.mark(subscription, RETRY)
+
+    def _adapt(self, made: list[Subscription]) -> None:
+        """Where rights change faster than a large batch is made, so that most of it is outdated already, the next is
+        half as large: smaller ones are made in time."""
+        disturbed, self._backlog.is_disturbed = self._backlog.is_disturbed, False
+        outdated = sum(one.socket.dirty.get(one, False) for one in made) if disturbed else 0
+        self._room = max(1, len(made) // 2) if 2 * outdated > len(made) else min(2 * self._room, setting("BATCH_SIZE"))

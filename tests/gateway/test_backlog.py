@@ -1,0 +1,110 @@
+"""The backlog: what is dirty, and who is next."""
+
+from __future__ import annotations
+
+import pytest
+from readers import Reader
+
+from livegate.gateway.backlog import Backlog
+from livegate.gateway.decisions import Pair
+from livegate.gateway.entries import CHANGE, REQUEST, SWEEP
+from livegate.gateway.messages import parse
+from livegate.gateway.publications import find
+from livegate.gateway.subscriptions import Subscription
+
+
+@pytest.fixture
+async def sockets():
+    return set()
+
+
+@pytest.fixture
+def watching(sockets, viewer):
+    """A socket that watches so many objects; and the subscriptions."""
+
+    def watch(count):
+        socket = Reader(viewer()).socket
+        sockets.add(socket)
+        watched = [Subscription(socket, Pair(socket.viewer, find("board.Card"), str(each))) for each in range(count)]
+        socket.subscriptions = {one.key: one for one in watched}
+        return socket, watched
+
+    return watch
+
+
+def taken(batch):
+    return {socket: [subscription.pair.hashid for subscription in items] for socket, items in batch.items()}
+
+
+async def test_a_batch_is_what_there_is_room_for_in_turn(sockets, watching):
+    backlog = Backlog(sockets)
+    (first, some), (second, others) = watching(2), watching(2)
+    for subscription in some + others:
+        backlog.mark(subscription, CHANGE)
+
+    assert taken(backlog.take(3, with_requests=True)) == {first: ["0", "1"], second: ["0"]}
+    assert (first.busy, second.busy, bool(backlog)) == (True, True, False)
+    assert backlog.take(3, with_requests=True) == {}
+
+    backlog.put_back(first, [])
+    backlog.put_back(second, [])
+    assert taken(backlog.take(3, with_requests=True)) == {second: ["1"]}
+
+
+async def test_what_is_asked_for_waits_until_it_may_be_answered_and_what_changed_does_not(sockets, watching):
+    backlog = Backlog(sockets)
+    (asking, [asked, changed]), (other, [also]) = watching(2), watching(1)
+    for subscription in (asked, also):
+        subscription.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+        backlog.mark(subscription, REQUEST)
+    backlog.mark(changed, CHANGE)
+
+    assert taken(backlog.take(10, with_requests=False)) == {asking: ["1"]}
+    backlog.put_back(asking, [])
+    assert backlog.take(10, with_requests=False) == {}
+    assert not backlog
+
+    backlog.resume()
+    assert taken(backlog.take(10, with_requests=True)) == {asking: ["0"], other: ["0"]}
+
+
+async def test_who_has_left_is_not_told_what_they_asked_for(sockets, watching):
+    backlog = Backlog(sockets)
+    socket, [asked] = watching(1)
+    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+    backlog.mark(asked, REQUEST)
+    backlog.take(10, with_requests=False)
+
+    backlog.forget(socket)
+    backlog.resume()
+
+    assert not backlog
+
+
+async def test_what_is_given_up_is_not_marked_and_not_put_back(sockets, watching):
+    backlog = Backlog(sockets)
+    socket, [kept, given_up] = watching(2)
+    given_up.is_current = False
+    backlog.mark(given_up, CHANGE)
+    assert not backlog
+
+    backlog.put_back(socket, [kept, given_up])
+    assert socket.dirty == {kept: False}
+    sockets.discard(socket)
+    backlog.take(10, with_requests=True)
+    backlog.put_back(socket, [kept])
+    assert not backlog
+
+
+async def test_the_causes_of_what_is_made_are_kept_until_it_is_made(sockets, watching):
+    backlog = Backlog(sockets)
+    socket, [subscription] = watching(1)
+    backlog.mark(subscription, CHANGE)
+    backlog.mark(subscription, SWEEP)
+    backlog.take(10, with_requests=True)
+    assert (subscription.made_for, subscription.causes) == (CHANGE | SWEEP, 0)
+
+    backlog.mark(subscription, REQUEST)
+    backlog.put_back(socket, [subscription])  # what was made was not sent
+    backlog.take(10, with_requests=True)
+    assert (subscription.made_for, subscription.causes) == (CHANGE | SWEEP | REQUEST, 0)
