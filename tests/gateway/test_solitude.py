@@ -11,7 +11,7 @@ import pytest
 from board.models import Card
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
-from django.db.models import F
+from django.db.models import F, Prefetch
 from django.utils import timezone, translation
 from guardian.shortcuts import remove_perm
 from lab import shapes
@@ -33,6 +33,8 @@ pytestmark = pytest.mark.django_db
 User = get_user_model()
 FEW, MANY = 6, 14
 PERMISSION = has_perm("view_page") | is_owner("owner") | shapes.has_a_short_name
+# Without an order a database may give editors in one order to one query, and in another to the next.
+IN_ORDER = Page.objects.prefetch_related(Prefetch("editors", User.objects.order_by("pk")))
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def alike(viewer, republish):
     def compare(serializer, seed, size, to=PERMISSION):
         random = Random(f"{seed} {size}")
         pages, users = shapes.population(random, size)
-        publication = republish(Page, serializer, to=to)
+        publication = republish(Page, serializer, to=to, queryset=IN_ORDER)
         viewers = [viewer(user) for user in users]
         viewers += [viewer(random.choice(users), **facts) for facts in shapes.CIRCUMSTANCES for _ in range(2)]
         pairs = [Pair(one, publication, page.hashid) for one in viewers for page in pages]

@@ -73,6 +73,9 @@ class Note(models.Model):
     text = models.CharField(max_length=80, default="")
     secret = models.CharField(max_length=80, default="")
 
+    class Meta:
+        ordering = ["pk"]
+
 
 class Badge(models.Model):
     """Has a relation for a key."""

@@ -143,6 +143,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"ordering": ["pk"]},
         ),
         migrations.CreateModel(
             name="Page",
