@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from contextvars import Context
 from functools import partial
+from itertools import count as count_from
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from ..serializers.settings import setting
@@ -58,7 +60,9 @@ class Hub:
     """Use ``enter`` and ``leave``; they make and stop the hub of the running loop."""
 
     def __init__(self) -> None:
+        self.identity = token_hex(8)  # what it is named by in records
         self._loop = asyncio.get_running_loop()
+        self._numbers = count_from(1)  # of its sockets
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(look=partial(self.look_again, cause=CHANGE))
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
@@ -96,6 +100,7 @@ class Hub:
     def admit(self, socket: Socket) -> None:
         """Take in a socket that was opened. One of a session that has just ended is closed at once, and so is one of a
         user who has as many as they may."""
+        socket.number = next(self._numbers)
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
         self._await_expiry(socket)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import get_running_loop
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from . import frames
@@ -30,8 +31,8 @@ class Socket:
     """
 
     __slots__ = (
-        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "parcels", "patience"),
-        *("send", "session_token", "subscriptions", "unanswered", "user_token"),
+        *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "number", "opened"),
+        *("parcels", "patience", "send", "session_token", "subscriptions", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -49,6 +50,8 @@ class Socket:
         # True where what was made of it before is not to be sent any more.
         self.dirty: dict[Subscription, bool] = {}
         self.expiry: TimerHandle | None = None  # that will have its credentials examined
+        self.number = 0  # by which it is known in its hub
+        self.opened = time()
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.parcels: list[Any] = []  # that are to be sent when that is done
@@ -82,7 +85,10 @@ class Subscription:
     It outlives what it shows: an object that left the viewer's view and comes back is shown again.
     """
 
-    __slots__ = ("admitted", "causes", "etag", "is_current", "key", "made_for", "pair", "requests", "socket")
+    __slots__ = (
+        *("admitted", "basis", "causes", "etag", "is_current", "key", "made_for", "pair", "requests", "since"),
+        *("socket", "verified"),
+    )
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
         self.socket = socket
@@ -92,6 +98,9 @@ class Subscription:
         self.causes = 0  # for which it is dirty, as bits
         self.made_for = 0  # the causes of what was made of it last
         self.admitted = False
+        self.since = 0.0  # when it was admitted, in seconds since the epoch
+        self.verified = 0.0  # when it was last decided about, likewise
+        self.basis = ""  # of the last decision, if its publication is on record
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
 
@@ -112,7 +121,9 @@ class Subscription:
             return [frames.updated(self.pair, decision)]
         told = [request.etag for request in requests if request.wants_view]
         held = [*told, *([self.etag] if self.admitted else [])] or [decision.etag]
-        self.admitted, self.etag = True, decision.etag
+        if not self.admitted:
+            self.admitted, self.since = True, time()
+        self.etag = decision.etag
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
         is_current = all(etag == decision.etag for etag in held)
         return answers if is_current else [*answers, frames.updated(self.pair, decision)]
