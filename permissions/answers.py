@@ -69,8 +69,8 @@ def name_of(permission: Any) -> str:
     """How a permission is written; that of a class which does not say so, the same in every process, is the class."""
     kind: Any = type(permission)
     with suppress(Exception):
-        return kind.__name__ if kind.__repr__ == object.__repr__ else repr(permission)
-    return kind.__name__
+        return str(kind.__name__) if kind.__repr__ == object.__repr__ else repr(permission)
+    return str(kind.__name__)
 
 
 def alike(notes: Iterable[Note], viewers: AbstractSet[Viewer]) -> list[AbstractSet[Viewer]]:
