@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .backlog import Backlog
     from .decisions import Decision
+    from .recorder import Recorder
     from .subscriptions import Socket, Subscription
 
     Decided = tuple[Subscription, Decision]
@@ -36,8 +37,8 @@ INTERNAL_ERROR, TOO_SLOW = 1011, 4408
 class Sender(Protocol):
     """For whom is delivered: a hub."""
 
-    def unsubscribe(self, socket: Socket, key: tuple[str, str]) -> None: ...
-    def drop(self, socket: Socket) -> None: ...
+    def forget(self, subscription: Subscription) -> None: ...
+    def drop(self, socket: Socket, code: int) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
     def has_news(self, socket: Socket) -> bool: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
@@ -51,11 +52,12 @@ class Delivery:
     ``SLOW_CLIENT_TIMEOUT`` is closed.
     """
 
-    def __init__(self, hub: Sender, backlog: Backlog) -> None:
+    def __init__(self, hub: Sender, backlog: Backlog, recorder: Recorder) -> None:
         self.due: deque[Parcel] = deque()
         self.runner: asyncio.Task[None] | None = None
         self._hub = hub
         self._backlog = backlog
+        self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
@@ -155,9 +157,14 @@ class Delivery:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
-                if number and self._is_too_late(subscription, decision, frame, expires):
-                    subscription.etag = UNKNOWN
-                    break
+                if decision is not None and frame is decision.frame:
+                    if number and self._is_too_late(subscription, expires):
+                        subscription.etag = UNKNOWN
+                        break
+                    if subscription.basis and not self._recorder.show(subscription, decision):
+                        subscription.etag = UNKNOWN
+                        self._backlog.mark(subscription, subscription.made_for)
+                        break
                 await self._send(socket, frame)
         if decided is not None:
             self._backlog.put_back(socket, [])
@@ -176,18 +183,16 @@ class Delivery:
             raise error
         if not is_gone(error):
             report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
-        self._hub.drop(socket)
+        self._hub.drop(socket, INTERNAL_ERROR)
         try:
             await socket.close(INTERNAL_ERROR)
         except (Exception, asyncio.CancelledError):
             if is_cancelled(socket.delivery):
                 raise
 
-    def _is_too_late(self, subscription: Subscription, decision: Decision, frame: str, expires: float) -> bool:
+    def _is_too_late(self, subscription: Subscription, expires: float) -> bool:
         """Whether a view that waited for an answer before it is not to be sent any more: it is made anew, or was given
         up meanwhile."""
-        if decision is None or frame is not decision.frame:  # an answer, which is never too late
-            return False
         if not subscription.is_current:
             return True
         if self._loop.time() > expires:
@@ -197,9 +202,14 @@ class Delivery:
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
+        requests, was_admitted = len(subscription.requests), subscription.admitted
         texts = subscription.settle(decision)
+        if subscription.basis:
+            self._recorder.settled(subscription, decision, requests, was_admitted)
+            if decision is None and len(texts) > requests:  # something was taken away besides
+                self._recorder.took_away(subscription)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
-            self._hub.unsubscribe(subscription.socket, subscription.key)
+            self._hub.forget(subscription)
         return texts
 
 

@@ -27,6 +27,7 @@ from .logs import report
 from .messages import Refusal
 from .metrics import count
 from .paces import Pace
+from .recorder import Recorder
 from .registry import Registry
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
@@ -71,14 +72,16 @@ class Hub:
         self._losses = Pace(self._resync, longest=1)
         self._is_deaf = False
         self._backlog = Backlog(self._registry.sockets)
-        self._delivery = Delivery(self, self._backlog)
-        self._evaluator = Evaluator(self, self._backlog, self._delivery)
+        self._recorder = Recorder(self.identity)
+        self._delivery = Delivery(self, self._backlog, self._recorder)
+        self._evaluator = Evaluator(self, self._backlog, self._delivery, self._recorder)
         self._examiner = Examiner(self.expel)
         self._listener = Listener(self._hear, self._miss, self._go_deaf)
         courier.use(self._loop)
         self.spawn(self._keep(self._listener.keep_listening))
         self.spawn(self._keep(self._evaluator.keep_evaluating))
         self.spawn(self._keep(self._examiner.keep_examining))
+        self.spawn(self._keep(self._recorder.keep_writing))
         self.spawn(self._keep(lambda: keep_sweeping(self)))
 
     @property
@@ -103,6 +106,7 @@ class Hub:
         socket.number = next(self._numbers)
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
+        self._recorder.opened(socket)
         self._await_expiry(socket)
         self.examine([socket])  # what was told since somebody let it in, nobody here has heard
         if not self._logged_out.keys().isdisjoint(socket.tokens):
@@ -139,37 +143,45 @@ class Hub:
         self._backlog.mark(subscription, RESUME if request.etag else REQUEST)
 
     def unsubscribe(self, socket: Socket, key: Key) -> None:
-        """Stop watching an object for a socket; harmless when it is not watched."""
+        """A client wants to watch an object no more; harmless when it does not watch it."""
         if subscription := socket.subscriptions.get(key):
-            self._evaluator.undecided.pop(subscription, None)
-            self._registry.unwatch(socket, key)
-            self.tell([socket])  # it may have been behind because of that
+            self._recorder.ended(subscription)
+            self.forget(subscription)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Stop watching an object for a socket."""
+        self._evaluator.undecided.pop(subscription, None)
+        self._recorder.withhold(subscription)
+        self._registry.unwatch(subscription.socket, subscription.key)
+        self.tell([subscription.socket])  # it may have been behind because of that
 
     async def answer(self, socket: Socket, frame: str) -> None:
         """Send a socket what says nothing of an object; one that is being closed is sent nothing."""
         if socket in self.sockets:
             await self._delivery.answer(socket, frame)
 
-    def drop(self, socket: Socket) -> None:
-        """Forget a socket and all its subscriptions."""
-        for key in list(socket.subscriptions):
-            self.unsubscribe(socket, key)
+    def drop(self, socket: Socket, code: int | None = None) -> None:
+        """Forget a socket and all its subscriptions. ``code`` is the one it is closed with, None where it is gone."""
+        for subscription in list(socket.subscriptions.values()):
+            self.forget(subscription)
+        if socket in self.sockets:
+            self._recorder.closed(socket, code)
         self._registry.remove(socket)
         self._backlog.forget(socket)
         self._examiner.forget(socket)
         if socket.expiry is not None:
             socket.expiry.cancel()
 
-    def abandon(self, socket: Socket) -> None:
+    def abandon(self, socket: Socket, code: int | None = None) -> None:
         """Forget a socket, and wait no longer for what is being sent to it."""
-        self.drop(socket)
+        self.drop(socket, code)
         self._delivery.abandon(socket)
 
     def expel(self, socket: Socket, code: int = UNAUTHORIZED) -> None:
         """Close a socket that may not be there any more, also one that is waiting for its client to read."""
         if socket in self.sockets:
             count(COUNTED[code])
-            self.abandon(socket)
+            self.abandon(socket, code)
             closing = self._loop.create_task(close(socket, code), context=Context())
             _closing.add(closing)
             closing.add_done_callback(_closing.discard)
@@ -184,6 +196,7 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._evaluator.stop()
         await self._examiner.stop()
+        await self._recorder.stop()
 
     # Hearing
 

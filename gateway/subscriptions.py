@@ -12,11 +12,11 @@ from .paces import Pace
 
 if TYPE_CHECKING:
     from asyncio import Handle, Task, TimerHandle
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from ..permissions.viewers import Viewer
     from .credentials import Credentials
-    from .decisions import Decision, Pair
+    from .decisions import Decision, Pair, View
     from .messages import Message
 
 # The model's label and the hashid, as in a notice.
@@ -86,8 +86,8 @@ class Subscription:
     """
 
     __slots__ = (
-        *("admitted", "basis", "causes", "etag", "is_current", "key", "made_for", "pair", "requests", "since"),
-        *("socket", "verified"),
+        *("admitted", "basis", "causes", "etag", "is_current", "key", "made_for", "pair", "receipt"),
+        *("requests", "since", "socket", "verified"),
     )
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
@@ -101,6 +101,7 @@ class Subscription:
         self.since = 0.0  # when it was admitted, in seconds since the epoch
         self.verified = 0.0  # when it was last decided about, likewise
         self.basis = ""  # of the last decision, if its publication is on record
+        self.receipt: Any = None  # for what is on record as shown, and was not shown yet
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
 
@@ -119,14 +120,20 @@ class Subscription:
         if not requests and decision.etag != self.etag:  # as it nearly always is
             self.etag = decision.etag
             return [frames.updated(self.pair, decision)]
-        told = [request.etag for request in requests if request.wants_view]
-        held = [*told, *([self.etag] if self.admitted else [])] or [decision.etag]
+        is_shown = self.would_show(decision, requests)
         if not self.admitted:
             self.admitted, self.since = True, time()
         self.etag = decision.etag
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
-        is_current = all(etag == decision.etag for etag in held)
-        return answers if is_current else [*answers, frames.updated(self.pair, decision)]
+        return [*answers, frames.updated(self.pair, decision)] if is_shown else answers
+
+    def would_show(self, view: View, requests: Sequence[Message]) -> bool:
+        """Whether the client is shown this view, where these requests are answered by it: it holds another, or may."""
+        if not requests:
+            return view.etag != self.etag
+        told = [request.etag for request in requests if request.wants_view]
+        held = [*told, self.etag] if self.admitted else told
+        return any(etag != view.etag for etag in held)
 
     def _take_away(self, requests: list[Message]) -> list[str]:
         holds, self.etag = self.etag is not None, None
