@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, Lookup, TextField, Value
-from django.db.models.fields import BooleanField
 from django.db.models.functions import Cast, StrIndex
 from django.db.models.lookups import GreaterThan
 
@@ -29,7 +28,6 @@ class Holds(Base):
 
     lookup_name = "holds"
     prepare_rhs = False
-    output_field = BooleanField()
 
     def __init__(self, path: Any, text: str) -> None:
         super().__init__(F(path) if isinstance(path, str) else path, text)
