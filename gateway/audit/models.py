@@ -65,8 +65,8 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
 class LedgerEntry(models.Model):
     """An ``Entry`` as a row; its columns are what the fields of that are.
 
-    To save or delete one that is there raises AppendOnly, and so does to change them by a queryset. What is not kept
-    away is raw SQL: a role of the database may do that.
+    To save or delete one that is there raises AppendOnly, and so does to change them by a queryset. Against raw SQL, and
+    ``loaddata``, rights in the database help.
     """
 
     class Kind(models.TextChoices):
@@ -113,7 +113,7 @@ class LedgerEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.process}:{self.number}"
+        return f"{self.kind}, entry {self.number} of {self.process}"
 
     @classmethod
     def of_entry(cls, entry: Entry) -> LedgerEntry:

@@ -28,7 +28,9 @@ def named(instance: Model) -> Q:
         raise ValueError(f"This {type(instance).__name__} was never saved: nobody has seen it.")
     labels: dict[str, list[str]] = {}
     for publication in relatives(type(instance)):
-        labels.setdefault(text_of(publication.model, key_in(publication.model, instance)), []).append(publication.label)
+        key = key_in(publication.model, instance)
+        key = instance.pk if key is None else key  # which one that was made by its key alone has not of its parents
+        labels.setdefault(text_of(publication.model, key), []).append(publication.label)
     if not labels:
         raise LookupError(f"{instance._meta.label} is not published: nothing of it is shown, or on record.")
     about = Q()

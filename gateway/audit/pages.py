@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.paginator import Paginator
 
 if TYPE_CHECKING:
-    Base = Paginator["LedgerEntry"]
-    from .models import LedgerEntry
+    Base = Paginator[Any]
 else:
     Base = Paginator
 

@@ -7,14 +7,17 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from django.db import router, transaction
+from django.db import IntegrityError, router, transaction
 
+from ...permissions.lookups import Among
 from .models import LedgerEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..entries import Entry
+
+    Name = tuple[str, int]  # a process, and a number there
 
 # How many rows one statement writes.
 CHUNK = 1_000
@@ -30,10 +33,29 @@ class DatabaseSink:
     """
 
     def write(self, entries: Sequence[Entry]) -> None:
-        using = router.db_for_write(LedgerEntry)
-        rows = [LedgerEntry.of_entry(entry) for entry in entries]
-        with transaction.atomic(using=using, durable=True):
-            LedgerEntry.objects.using(using).bulk_create(rows, batch_size=CHUNK, ignore_conflicts=True)
+        rows = {(entry.process, entry.number): LedgerEntry.of_entry(entry) for entry in reversed(entries)}
+        try:
+            insert(rows)
+        except IntegrityError:
+            there = known(rows)
+            if not there:
+                raise
+            insert({name: row for name, row in rows.items() if name not in there})
+
+
+def insert(rows: Mapping[Name, LedgerEntry]) -> None:
+    """All or none. Not with ``ignore_conflicts``: on SQLite and MySQL that ignores every reason not to keep a row."""
+    using = router.db_for_write(LedgerEntry)
+    with transaction.atomic(using=using, durable=True):
+        LedgerEntry.objects.using(using).bulk_create(reversed(rows.values()), batch_size=CHUNK)
+
+
+def known(rows: Mapping[Name, LedgerEntry]) -> set[Name]:
+    """Which of them, by process and number, are there already."""
+    there = LedgerEntry.objects.using(router.db_for_write(LedgerEntry)).filter(
+        Among("process", {process for process, _ in rows}), Among("number", {number for _, number in rows})
+    )
+    return set(there.values_list("process", "number"))
 
 
 class LinesSink:
