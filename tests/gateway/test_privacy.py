@@ -26,6 +26,7 @@ from lab.dossiers import DossierSerializer, EntrySerializer, can_see
 from lab.events import FIELDS
 from lab.models import Document
 from lab.oracle import PEOPLE, THINGS, fresh, get
+from lab.records import compare
 from lab.stage import Gate, Stage
 
 from livegate.gateway import access, delivery, evaluator, publications
@@ -264,6 +265,22 @@ def machine(monkeypatch, settings, republish, transactional_db, caplog):
 def test_nothing_leaks(machine, caplog):
     run_state_machine_as_test(machine, settings=NORMAL)
 
+    assert [record for record in caplog.records if record.name.startswith("livegate")] == []
+
+
+@pytest.mark.parametrize("level", ["strict", "showings"])
+def test_the_ledger_has_exactly_what_was_shown_and_taken_away(machine, settings, level, caplog):
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER": level, "LEDGER_INTERVAL": 0}
+    shown = []
+
+    class Recorded(machine):
+        def teardown(self):
+            super().teardown()
+            shown.append(compare(self.stage.all_screens))
+
+    run_state_machine_as_test(Recorded, settings=NORMAL)
+
+    assert sum(shown) > 100
     assert [record for record in caplog.records if record.name.startswith("livegate")] == []
 
 

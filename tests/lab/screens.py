@@ -53,6 +53,7 @@ class Screen(Client):
         self.had_to_go = False
         self.code: int | None = None
         self.requests: dict[str, tuple[str, str, dict[str, Any]]] = {}
+        self.asked: dict[str, str] = {}  # for which thing, by the number of the request
         super().__init__(headers=[(b"host", b"testserver"), (b"cookie", session.encode())])
 
     async def _accept(self, message: dict[str, Any]) -> None:
@@ -88,6 +89,7 @@ class Screen(Client):
         if action == "subscribe":
             self.since.setdefault(thing, self.history.now)
             self.requests[number] = (action, thing, more)
+            self.asked[number] = thing
             await self.send({"action": action, **name, **more, "request_id": number})
         else:
             await self.send({"action": action, **name})
