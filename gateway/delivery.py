@@ -153,6 +153,9 @@ class Delivery:
         for position, (subscription, decision) in enumerate(made):
             if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
+            if subscription.basis and not self._recorder.may_settle(subscription, decision):
+                self._backlog.mark(subscription, subscription.made_for)
+                continue
             if position and self._loop.time() > expires:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
@@ -161,10 +164,8 @@ class Delivery:
                     if number and self._is_too_late(subscription, expires):
                         subscription.etag = UNKNOWN
                         break
-                    if subscription.basis and not self._recorder.show(subscription, decision):
-                        subscription.etag = UNKNOWN
-                        self._backlog.mark(subscription, subscription.made_for)
-                        break
+                    if subscription.basis:
+                        self._recorder.show(subscription, decision)
                 await self._send(socket, frame)
         if decided is not None:
             self._backlog.put_back(socket, [])

@@ -126,17 +126,18 @@ class Recorder:
         """The client is told that there is nothing to see any more."""
         self._note("taken", subscription)
 
-    def show(self, subscription: Subscription, view: View) -> bool:
-        """Whether it may be shown now: what is to be on record before is, and all else is put there."""
-        level = subscription.pair.publication.level
-        if level == "strict":
-            is_there = subscription.receipt is not None and subscription.receipt[0] is view
-            if is_there:
-                subscription.receipt = None
-            return is_there
-        if level == "showings":
+    def may_settle(self, subscription: Subscription, decision: Decision) -> bool:
+        """Whether all that has to be on record before is: not where something was asked for after it was decided."""
+        if decision is None or subscription.pair.publication.level != "strict":
+            return True
+        is_there = subscription.receipt is not None and subscription.receipt[0] is decision
+        return is_there or not subscription.would_show(decision, subscription.requests)
+
+    def show(self, subscription: Subscription, view: View) -> None:
+        """It is shown now."""
+        subscription.receipt = None
+        if subscription.pair.publication.level == "showings":
             self._note("shown", subscription, view)
-        return True
 
     async def authorize(self, showings: Sequence[tuple[Subscription, View]]) -> bool:
         """Put on record that these are shown, before they are; False where that can't be done."""

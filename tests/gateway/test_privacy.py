@@ -43,6 +43,7 @@ from livegate.serializers.representation import Representation
 NORMAL = settings(max_examples=20, stateful_step_count=15, print_blob=True)
 # The same number of examples; the first that fails will do.
 MUTATED = settings(NORMAL, phases=[Phase.generate], database=None, report_multiple_bugs=False)
+FEWER = settings(NORMAL, max_examples=8)
 MOST_SCREENS = 5
 
 people = st.sampled_from(PEOPLE)
@@ -278,9 +279,9 @@ def test_the_ledger_has_exactly_what_was_shown_and_taken_away(machine, settings,
             super().teardown()
             shown.append(compare(self.stage.all_screens))
 
-    run_state_machine_as_test(Recorded, settings=NORMAL)
+    run_state_machine_as_test(Recorded, settings=FEWER)
 
-    assert sum(shown) > 100
+    assert sum(shown) > 50
     assert [record for record in caplog.records if record.name.startswith("livegate")] == []
 
 
