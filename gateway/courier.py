@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from ..serializers.settings import setting
 from .logs import report, tell
+from .metrics import count
 from .notices import Bulletin
 from .streams import Stream, send
 
@@ -55,6 +56,7 @@ class Courier:
         with self._lock:
             for notice in notices:
                 self._stream_to(notice.group).add(notice)
+                count("notices_posted")
             for stream in self._streams.values():
                 self._wake(stream)
 

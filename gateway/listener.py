@@ -14,6 +14,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from ..serializers.settings import setting
 from .courier import courier
 from .logs import report
+from .metrics import count
 from .notices import Bulletin, group_names, unpack
 from .streams import send
 
@@ -121,6 +122,7 @@ class Listener:
             except ValueError as error:
                 report("notice_malformed", "A message in a notice group is none of livegate's.", error)
                 continue
+            count("notices_heard", len(bulletin.notices))
             for notice in bulletin.notices:
                 self._hear(notice)
             if not self._is_next(bulletin.stamp) and self.hears.is_set():
