@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..serializers.settings import setting
 from . import frames
 from .logs import report
+from .metrics import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
@@ -61,6 +62,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
+        self._frames_sent = self._frames_suppressed = 0  # and not counted yet
 
     async def finish(self) -> None:
         """Until everything was handed out; what waits for a slow client was."""
@@ -88,6 +90,7 @@ class Delivery:
         try:
             async with asyncio.timeout(setting("SLOW_CLIENT_TIMEOUT")):
                 await socket.send(frame)
+            count("frames_sent")
         except TimeoutError:
             self._time_out(socket)
 
@@ -118,9 +121,16 @@ class Delivery:
                 if socket.parcels:
                     self._resume(socket)
             relief.cancel()
+            self._count()
             if self.runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
         self._relieve(runner)
+
+    def _count(self) -> None:
+        """All at once: there may be a thousand in a moment."""
+        count("frames_sent", self._frames_sent)
+        count("frames_suppressed", self._frames_suppressed)
+        self._frames_sent = self._frames_suppressed = 0
 
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
@@ -156,6 +166,7 @@ class Delivery:
             if position and self._loop.time() > expires:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
+            self._frames_suppressed += subscription.has(decision)
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if decision is not None and frame is decision.frame:
                     if number and self._is_too_late(subscription, expires):
@@ -174,6 +185,7 @@ class Delivery:
 
     async def _send(self, socket: Socket, frame: str) -> None:
         await socket.send(frame)
+        self._frames_sent += 1
         if socket.patience is not None:  # it takes something, if slowly
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
 
@@ -182,6 +194,7 @@ class Delivery:
         if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
             raise error
         if not is_gone(error):
+            count("sockets_failed")
             report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
         self._hub.drop(socket, INTERNAL_ERROR)
         try:
