@@ -132,6 +132,19 @@ def test_a_forked_child_begins_at_0_also_where_another_thread_is_counting():
     assert counts()["sweeps"] == 1
 
 
+def test_what_is_forgotten_is_0_again(monkeypatch):
+    held = metrics._lock
+    monkeypatch.setattr(metrics, "_lock", held)
+    count("sweeps")
+    observe("revocation_seconds", 1)
+
+    metrics.start_over()
+
+    assert set(counts().values()) == {0}
+    assert {one.up_to[inf] for one in distributions().values()} == {0}
+    assert metrics._lock is not held
+
+
 def forked(question):
     child = os.fork()
     if child == 0:
