@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .decisions import Decision
     from .recorder import Recorder
     from .subscriptions import Socket, Subscription
+    from .tracing import Way
 
     Decided = tuple[Subscription, Decision]
     # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
@@ -70,9 +71,11 @@ class Delivery:
             self._all_handed_out.clear()
             await self._all_handed_out.wait()
 
-    def hand_out(self, parcels: Collection[Parcel]) -> None:
+    def hand_out(self, parcels: Collection[Parcel], way: Way | None = None) -> None:
         """Send these. Their sockets are busy, and put back when it is done."""
         self.due.extend(parcels)
+        if way is not None and way.is_recorded:
+            self._hub.spawn(way.delivering(len(parcels), self.finish))
         self._run_on()
 
     def tell(self, sockets: Iterable[Socket]) -> None:
