@@ -233,6 +233,7 @@ async def test_a_subscription_that_is_silent_when_it_succeeds_suppresses_nothing
 
     await client.send({"model": "board.Card", "id": demo.card.hashid})
     await client.subscribe(demo.card)
+    await client.subscribe(demo.card)  # again; it is answered
 
     assert counts()["frames_suppressed"] == 0
 

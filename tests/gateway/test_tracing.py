@@ -190,9 +190,10 @@ class Layer:
     """A channel layer that can be away."""
 
     def __init__(self):
-        self.away, self.sent = False, []
+        self.away, self.sent, self.meanwhile = False, [], lambda: None
 
     async def group_send(self, group, message):
+        self.meanwhile()
         if self.away:
             raise ConnectionError(SECRET)
         self.sent.append(message)
@@ -209,11 +210,12 @@ async def test_a_post_that_fails_is_a_span_that_failed_and_goes_on_from_where_it
     layer.away = True
     begun = tracing.origin()
     stream.add(Notice("update", "board.Card", "1"), begun)
+    layer.meanwhile = lambda: stream.add(Notice("update", "board.Card", "1"), tracing.origin())
 
     with pytest.raises(ConnectionError):
         await stream.send_next()
-    stream.add(Notice("update", "board.Card", "1"), tracing.origin())
-    layer.away = False
+    layer.meanwhile()
+    layer.away, layer.meanwhile = False, lambda: None
     await stream.send_next()
 
     failed, sent = spans("livegate.post")
@@ -325,7 +327,7 @@ async def test_what_is_no_trace_is_linked_to_nothing_and_the_notice_is_heard(dem
     await streams.get_channel_layer().group_send("livegate.group.0.notices", {**message, "traces": traces})
     assert (await client.receive())["payload"]["title"] == "without a word"
 
-    assert [span.links for span in spans("livegate.evaluate") if span.links] == []
+    assert [len(span.links) for span in spans("livegate.evaluate")] == [0, 0]
 
 
 class BrokenExporter(SpanExporter):
