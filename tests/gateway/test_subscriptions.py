@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from livegate.gateway import subscriptions
 from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.messages import parse
@@ -121,3 +123,53 @@ def test_what_is_held_and_said_to_be_held_is_taken_away_once(settle):
 def test_who_says_that_it_holds_nothing_is_shown_the_view_whatever_another_request_says(settle):
     assert settle(ONE, {"etag": None}, {"etag": "one"}) == ["one"]
     assert settle(ONE, {"etag": "one"}, {"etag": "one"}) == []
+
+
+def test_what_a_client_has_and_does_not_ask_for_is_not_to_be_sent(settle):
+    subscription = settle.subscription
+    assert not subscription.has(None)
+    assert not subscription.has(ONE)
+    settle(ONE, {})
+
+    assert subscription.has(ONE)
+    assert not subscription.has(TWO)
+    assert not subscription.has(None)
+    subscription.requests.append(object())
+    assert not subscription.has(ONE)
+    subscription.requests.clear()
+    subscription.is_current = False
+    assert not subscription.has(ONE)
+
+
+async def test_what_is_taken_away_is_measured_from_the_first_change_of_rights_since_it_was_decided_last(
+    settle, measured
+):
+    subscription, now = settle.subscription, asyncio.get_running_loop().time()
+    settle(ONE, {})
+    subscription.doubt(now - 7)
+    settle(ONE)  # rights changed, and this may be seen still
+    settle(None)  # it was deleted
+    assert measured == []
+
+    settle(ONE)
+    subscription.doubt(now - 5)
+    subscription.doubt(now - 2)
+    settle(None)
+    settle(None)
+
+    assert measured == [("revocation_seconds", pytest.approx(5, abs=1))]
+
+
+async def test_what_a_client_does_not_hold_is_not_taken_away(settle, measured):
+    settle.subscription.doubt(0)
+
+    settle(None, {})
+
+    assert measured == []
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    found = []
+    monkeypatch.setattr(subscriptions, "observe", lambda *measured: found.append(measured))
+    return found
