@@ -63,7 +63,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
-        self._frames_sent = self._frames_suppressed = 0  # and not counted yet
+        self._frames_sent = 0  # and not counted yet
 
     async def finish(self) -> None:
         """Until everything was handed out; what waits for a slow client was."""
@@ -132,8 +132,7 @@ class Delivery:
     def _count(self) -> None:
         """All at once: there may be a thousand in a moment."""
         count("frames_sent", self._frames_sent)
-        count("frames_suppressed", self._frames_suppressed)
-        self._frames_sent = self._frames_suppressed = 0
+        self._frames_sent = 0
 
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
@@ -169,7 +168,6 @@ class Delivery:
             if position and self._loop.time() > expires:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
-            self._frames_suppressed += subscription.has(decision)
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if decision is not None and frame is decision.frame:
                     if number and self._is_too_late(subscription, expires):

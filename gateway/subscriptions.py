@@ -111,10 +111,6 @@ class Subscription:
         """Rights changed on what it shows."""
         self.doubted = now if self.doubted is None else self.doubted
 
-    def has(self, decision: Decision) -> bool:
-        """Whether the client asks for nothing and holds just this view, so that it is sent nothing."""
-        return decision is not None and decision.etag == self.etag and self.is_current and not self.requests
-
     def settle(self, decision: Decision) -> list[str]:
         """The frames that make the client current with a decision; none when it is.
 
@@ -135,6 +131,8 @@ class Subscription:
         if not self.admitted:
             self.admitted, self.since = True, time()
         self.etag = decision.etag
+        if not requests:
+            count("frames_suppressed")
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
         return [*answers, frames.updated(self.pair, decision)] if is_shown else answers
 

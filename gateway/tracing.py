@@ -8,9 +8,9 @@ of an exception. Whatever a tracer raises harms neither a save nor the hub.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import OrderedDict, deque
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, time_ns
@@ -20,7 +20,7 @@ from .logs import warn, where
 
 try:
     from opentelemetry import context, trace
-    from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
+    from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 except ImportError:
     IS_INSTALLED = False
 else:
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 # Of one message, so many posts are traced at most; and the span of one names so many instances.
 MOST_POSTS, MOST_NAMED = 32, 10
-# Of so many changes it is known whether an evaluation followed, for so many seconds.
-MOST_CHANGES, LONGEST_CHANGE = 1_000, 10
+# Of so many objects, with so many pairs of each, it is known whether an evaluation followed a change, for so many
+# seconds.
+MOST_OBJECTS, MOST_PAIRS, LONGEST_CHANGE = 1_000, 10_000, 10
 # W3C Trace Context, version 00.
 TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 
@@ -56,17 +57,33 @@ class Origin:
     at: int
 
 
-@dataclass(eq=False)
-class Change:
-    """A traced change of an object that was heard of, and the pairs (by ``id``) that were evaluated since."""
+class Heard:
+    """The traced changes of an object that were heard of lately, numbered, and up to which of them each pair (by its
+    ``id``) was evaluated."""
 
-    key: Key
-    traceparent: str
-    heard: float
-    evaluated: set[int] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.number = 0
+        self.changes: deque[tuple[int, str, float]] = deque(maxlen=MOST_POSTS)  # with when it was heard
+        self.evaluated: dict[int, int] = {}
+
+    def add(self, traceparent: str) -> None:
+        self.number += 1
+        self.changes.append((self.number, traceparent, monotonic()))
+
+    def take(self, pair: Pair, oldest: float) -> Iterator[str]:
+        """Those for which a pair was not evaluated yet; it is now."""
+        last = self.evaluated.get(id(pair), 0)
+        if last < self.number:
+            if len(self.evaluated) >= MOST_PAIRS:
+                self.evaluated.clear()
+            self.evaluated[id(pair)] = self.number
+            for number, traceparent, heard in reversed(self.changes):
+                if number <= last or heard < oldest:
+                    break
+                yield traceparent
 
 
-_changes: deque[Change] = deque(maxlen=MOST_CHANGES)
+_heard: OrderedDict[Key, Heard] = OrderedDict()
 _lock = Lock()
 
 
@@ -130,7 +147,11 @@ def hear(bulletin: Bulletin) -> None:
         for traceparent, numbers in bulletin.traces.items():
             for number in numbers:
                 notice = bulletin.notices[number]
-                _changes.append(Change((notice.label, notice.hashid), traceparent, monotonic()))
+                key = (notice.label, notice.hashid)
+                _heard.setdefault(key, Heard()).add(traceparent)
+                _heard.move_to_end(key)
+                if len(_heard) > MOST_OBJECTS:
+                    _heard.popitem(last=False)
 
 
 class Way:
@@ -179,19 +200,24 @@ class Way:
 
 def start_evaluation(pairs: list[Pair]) -> Span | None:
     with harmless():
-        return trace.get_tracer("livegate").start_span(
+        span = trace.get_tracer("livegate").start_span(
             "livegate.evaluate",
             context=context.Context(),
             kind=SpanKind.CONSUMER,
-            links=[link for traceparent in causes(pairs) if (link := link_to(traceparent))],
             attributes={
                 "messaging.system": "livegate",
                 "messaging.operation.name": "evaluate",
                 "messaging.operation.type": "process",
                 "livegate.pairs": len(pairs),
-                "livegate.models": sorted({pair.publication.label for pair in pairs}),
             },
         )
+        if span.is_recording():
+            models = sorted({publication.label for publication in {pair.publication for pair in pairs}})
+            span.set_attribute("livegate.models", models)
+            for traceparent in causes(pairs):
+                if of := context_of(traceparent):
+                    span.add_link(of)
+        return span
     return None
 
 
@@ -199,26 +225,20 @@ def causes(pairs: list[Pair]) -> list[str]:
     """The traced changes of which one of these pairs was not evaluated since they were heard."""
     found: dict[str, None] = {}
     with _lock:
-        while _changes and _changes[0].heard < monotonic() - LONGEST_CHANGE:
-            _changes.popleft()
-        changes: dict[Key, list[Change]] = {}
-        for change in _changes:
-            changes.setdefault(change.key, []).append(change)
-        for pair in pairs if changes else ():
-            for change in changes.get((pair.publication.label, pair.hashid), ()):
-                if id(pair) not in change.evaluated:
-                    change.evaluated.add(id(pair))
-                    found[change.traceparent] = None
+        oldest = monotonic() - LONGEST_CHANGE
+        for pair in pairs if _heard else ():
+            if heard := _heard.get((pair.publication.label, pair.hashid)):
+                found |= dict.fromkeys(heard.take(pair, oldest))
     return [*found]
 
 
-def link_to(traceparent: str) -> Link | None:
+def context_of(traceparent: str) -> SpanContext | None:
     """None for what is no traceparent."""
     match = TRACEPARENT.fullmatch(traceparent)
     if match is None:
         return None
     trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-    return Link(SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags)))
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def traceparent_of(span: Span | None) -> str | None:

@@ -11,6 +11,7 @@ from livegate.gateway import subscriptions
 from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.messages import parse
+from livegate.gateway.metrics import counts
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket, Subscription
 
@@ -125,20 +126,14 @@ def test_who_says_that_it_holds_nothing_is_shown_the_view_whatever_another_reque
     assert settle(ONE, {"etag": "one"}, {"etag": "one"}) == []
 
 
-def test_what_a_client_has_and_does_not_ask_for_is_not_to_be_sent(settle):
-    subscription = settle.subscription
-    assert not subscription.has(None)
-    assert not subscription.has(ONE)
-    settle(ONE, {})
+def test_what_a_client_has_and_does_not_ask_for_is_a_frame_that_is_not_sent(settle):
+    before = counts()["frames_suppressed"]
+    for decision, *requests in [(None, {}), (ONE, {}), (ONE, {"request_id": 1}), (TWO,), (None,), (None,), (ONE,)]:
+        settle(decision, *requests)
+    assert counts()["frames_suppressed"] == before
 
-    assert subscription.has(ONE)
-    assert not subscription.has(TWO)
-    assert not subscription.has(None)
-    subscription.requests.append(object())
-    assert not subscription.has(ONE)
-    subscription.requests.clear()
-    subscription.is_current = False
-    assert not subscription.has(ONE)
+    assert settle(ONE) == []
+    assert counts()["frames_suppressed"] == before + 1
 
 
 async def test_what_is_taken_away_is_measured_from_the_first_change_of_rights_since_it_was_decided_last(

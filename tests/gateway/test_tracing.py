@@ -33,7 +33,7 @@ SECRET = "of nobody else's business"
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch):
-    tracing._changes.clear()
+    tracing._heard.clear()
     tracing.tell_failed.cache_clear()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", trace.Once())
@@ -258,6 +258,20 @@ async def test_a_change_is_the_cause_of_the_first_evaluation_of_each_pair_only_a
     hear(Bulletin([Notice("update", "board.Card", "1")], Stamp("x", 2, 1), traces={parent: [0]}))
     monkeypatch.setattr(tracing, "monotonic", lambda: monotonic() + tracing.LONGEST_CHANGE + 1)
     assert tracing.causes([first]) == []
+
+
+def test_it_is_not_remembered_of_more_objects_and_pairs_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(tracing, "MOST_OBJECTS", 2)
+    monkeypatch.setattr(tracing, "MOST_PAIRS", 2)
+    publication = SimpleNamespace(label="board.Card")
+    pairs = [SimpleNamespace(publication=publication, hashid="3") for _ in range(3)]
+    parent = "00-" + 32 * "a" + "-" + 16 * "b" + "-01"
+    for hashid in ("1", "2", "3"):
+        hear(Bulletin([Notice("update", "board.Card", hashid)], Stamp("x", 1, 0), traces={parent: [0]}))
+
+    assert [hashid for _, hashid in tracing._heard] == ["2", "3"]
+    assert tracing.causes(pairs) == [parent]
+    assert len(tracing._heard["board.Card", "3"].evaluated) == 1
 
 
 async def test_what_is_not_sampled_does_not_cross_the_channel_layer(demo, connect, provide, wire, monkeypatch):
