@@ -108,7 +108,9 @@ class Evaluator:
                 decisions = await self._worker.do(way.evaluating(evaluate), [item.pair for item in items])
                 bases = {}
             else:
-                decisions, bases = await self._worker.do(way.evaluating(evaluate_on_record), [item.pair for item in items])
+                decisions, bases = await self._worker.do(
+                    way.evaluating(evaluate_on_record), [item.pair for item in items]
+                )
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
         finally:

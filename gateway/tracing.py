@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .logs import warn, where
 
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from .decisions import Decision, Pair
+    from .decisions import Pair
     from .notices import Bulletin, Notice
     from .subscriptions import Key
 
-    Evaluate = Callable[[list[Pair]], dict[Pair, Decision]]
     # The traceparent of each post, with the places of its notices in the message.
     Traces = dict[str, list[int]]
+
+Answer = TypeVar("Answer")
 
 # Of one message, so many posts are traced at most; and the span of one names so many instances.
 MOST_POSTS, MOST_NAMED = 32, 10
@@ -161,12 +162,12 @@ class Way:
         self._evaluation: Span | None = None
         self.is_recorded = False
 
-    def evaluating(self, evaluate: Evaluate) -> Evaluate:
+    def evaluating(self, evaluate: Callable[[list[Pair]], Answer]) -> Callable[[list[Pair]], Answer]:
         """The same, within a span: code of the application's that is traced, as the database may be, is so within it,
         too."""
         return (lambda pairs: self._evaluate(evaluate, pairs)) if IS_INSTALLED else evaluate
 
-    def _evaluate(self, evaluate: Evaluate, pairs: list[Pair]) -> dict[Pair, Decision]:
+    def _evaluate(self, evaluate: Callable[[list[Pair]], Answer], pairs: list[Pair]) -> Answer:
         self._evaluation = start_evaluation(pairs)
         self.is_recorded = traceparent_of(self._evaluation) is not None
         failed = None
