@@ -104,7 +104,8 @@ def unpack(message: Any) -> Bulletin:
             **more,
         } if kind == MESSAGE_TYPE and isinstance(more.get("traces", {}), dict):
             notices = [read(entry) for entry in entries]
-            return Bulletin(notices, Stamp(stream, number, after), echo, more.get("traces", {}))
+            traces = cast("dict[str, list[int]]", more.get("traces", {}))
+            return Bulletin(notices, Stamp(stream, number, after), echo, traces)
     raise ValueError("not a message of notices")
 
 

@@ -13,7 +13,7 @@ try:
     from prometheus_client import REGISTRY
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.exposition import choose_encoder
-    from prometheus_client.utils import floatToGoString
+    from prometheus_client.utils import floatToGoString as text_of
 except ImportError as error:
     raise ImportError(
         "livegate.gateway.prometheus needs prometheus_client: pip install 'livegate[prometheus]'"
@@ -48,7 +48,7 @@ class MetricsCollector:
         for count, times in counts().items():
             yield CounterMetricFamily(f"livegate_{count}", DOCUMENTATION, value=times)
         for measure, found in distributions().items():
-            buckets = [(floatToGoString(bound), float(number)) for bound, number in found.up_to.items()]
+            buckets = [(text_of(bound), float(number)) for bound, number in found.up_to.items()]  # type: ignore[no-untyped-call]
             yield HistogramMetricFamily(f"livegate_{measure}", DOCUMENTATION, buckets=buckets, sum_value=found.sum)
 
 
