@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..serializers.settings import setting
 from . import frames
 from .logs import report
+from .metrics import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .decisions import Decision
     from .recorder import Recorder
     from .subscriptions import Socket, Subscription
+    from .tracing import Way
 
     Decided = tuple[Subscription, Decision]
     # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
@@ -61,6 +63,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
+        self._frames_sent = 0  # and not counted yet
 
     async def finish(self) -> None:
         """Until everything was handed out; what waits for a slow client was."""
@@ -68,9 +71,11 @@ class Delivery:
             self._all_handed_out.clear()
             await self._all_handed_out.wait()
 
-    def hand_out(self, parcels: Collection[Parcel]) -> None:
+    def hand_out(self, parcels: Collection[Parcel], way: Way | None = None) -> None:
         """Send these. Their sockets are busy, and put back when it is done."""
         self.due.extend(parcels)
+        if way is not None and way.is_recorded:
+            self._hub.spawn(way.delivering(len(parcels), self.finish))
         self._run_on()
 
     def tell(self, sockets: Iterable[Socket]) -> None:
@@ -88,6 +93,7 @@ class Delivery:
         try:
             async with asyncio.timeout(setting("SLOW_CLIENT_TIMEOUT")):
                 await socket.send(frame)
+            count("frames_sent")
         except TimeoutError:
             self._time_out(socket)
 
@@ -118,9 +124,15 @@ class Delivery:
                 if socket.parcels:
                     self._resume(socket)
             relief.cancel()
+            self._count()
             if self.runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
         self._relieve(runner)
+
+    def _count(self) -> None:
+        """All at once: there may be a thousand in a moment."""
+        count("frames_sent", self._frames_sent)
+        self._frames_sent = 0
 
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
@@ -175,6 +187,7 @@ class Delivery:
 
     async def _send(self, socket: Socket, frame: str) -> None:
         await socket.send(frame)
+        self._frames_sent += 1
         if socket.patience is not None:  # it takes something, if slowly
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
 
@@ -183,6 +196,7 @@ class Delivery:
         if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
             raise error
         if not is_gone(error):
+            count("sockets_failed")
             report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
         self._hub.drop(socket, INTERNAL_ERROR)
         try:

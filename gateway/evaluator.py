@@ -14,6 +14,7 @@ from .evaluation import evaluate
 from .grounds import Grounds
 from .listener import FIRST_PAUSE, LONGEST_PAUSE
 from .logs import report
+from .tracing import Way
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -99,14 +100,17 @@ class Evaluator:
         items = [item for taken in batch.values() for item in taken]
         decisions: dict[Pair, Decision] = {}
         levels = {publication: publication.level for publication in {item.pair.publication for item in items}}
+        way = Way()
         verified = time()  # not later than what is read
         patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
         try:
             if all(level == "off" for level in levels.values()):
-                decisions = await self._worker.do(evaluate, [item.pair for item in items])
+                decisions = await self._worker.do(way.evaluating(evaluate), [item.pair for item in items])
                 bases = {}
             else:
-                decisions, bases = await self._worker.do(evaluate_on_record, [item.pair for item in items])
+                decisions, bases = await self._worker.do(
+                    way.evaluating(evaluate_on_record), [item.pair for item in items]
+                )
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
         finally:
@@ -127,13 +131,13 @@ class Evaluator:
         ]
         refuses = any(item.requests and decisions.get(item.pair, ...) is None for item in items)
         if "strict" in levels.values():
-            parcels = self._set_apart(parcels, levels, begun, refuses)
-        self._hand_out(parcels, begun, refuses)
+            parcels = self._set_apart(parcels, levels, begun, refuses, way)
+        self._hand_out(parcels, begun, refuses, way)
         if was_stuck:
             self._hub.tell(self._hub.sockets)
 
     def _set_apart(
-        self, parcels: list[Parcel], levels: Mapping[Publication, Level], begun: float, refuses: bool
+        self, parcels: list[Parcel], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
     ) -> list[Parcel]:
         """The parcels in which nothing has to be on record before it is shown; the others follow when it is."""
         apart, others = [], []
@@ -148,11 +152,11 @@ class Evaluator:
             (apart if strict else others).append((socket, decided, expires))
         if showings:
             self._refusing += refuses
-            self._hub.spawn(self._hand_out_when_on_record(apart, showings, begun, refuses))
+            self._hub.spawn(self._hand_out_when_on_record(apart, showings, begun, refuses, way))
         return others
 
     async def _hand_out_when_on_record(
-        self, parcels: list[Parcel], showings: list[tuple[Subscription, View]], begun: float, refuses: bool
+        self, parcels: list[Parcel], showings: list[tuple[Subscription, View]], begun: float, refuses: bool, way: Way
     ) -> None:
         is_on_record = await self._recorder.authorize(showings)
         expires = parcels[0][2]
@@ -164,23 +168,23 @@ class Evaluator:
                 for socket, decided, expires in parcels
             ]
         self._refusing -= refuses
-        self._hand_out(parcels, begun, refuses)
+        self._hand_out(parcels, begun, refuses, way)
 
-    def _hand_out(self, parcels: list[Parcel], begun: float, refuses: bool) -> None:
+    def _hand_out(self, parcels: list[Parcel], begun: float, refuses: bool, way: Way) -> None:
         """At once; where something is refused, on a beat: what is shown beside it would tell how long that took."""
         if refuses:
             self._refusing += 1
             beats = max(ceil((self._loop.time() - begun) / REFUSAL_BEAT), 1)
             beat = begun + beats * REFUSAL_BEAT
-            self._releases.add(self._loop.call_at(beat, self._hand_out_now, parcels))
+            self._releases.add(self._loop.call_at(beat, self._hand_out_now, parcels, way))
         else:
-            self._delivery.hand_out(parcels)
+            self._delivery.hand_out(parcels, way)
 
-    def _hand_out_now(self, parcels: list[Parcel]) -> None:
+    def _hand_out_now(self, parcels: list[Parcel], way: Way) -> None:
         now = self._loop.time()
         self._refusing -= 1
         self._releases = {timer for timer in self._releases if timer.when() > now}
-        self._delivery.hand_out(parcels)
+        self._delivery.hand_out(parcels, way)
         self._backlog.resume()
 
     def _be_stuck(self) -> None:

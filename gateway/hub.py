@@ -12,6 +12,7 @@ from contextvars import Context
 from functools import partial
 from itertools import count as count_from
 from secrets import token_hex
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..serializers.settings import setting
@@ -25,7 +26,7 @@ from .examiner import Examiner
 from .listener import Listener
 from .logs import report
 from .messages import Refusal
-from .metrics import count
+from .metrics import count, gauge
 from .paces import Pace
 from .recorder import Recorder
 from .registry import Registry
@@ -64,6 +65,7 @@ class Hub:
         self.identity = token_hex(8)  # what it is named by in records
         self._loop = asyncio.get_running_loop()
         self._numbers = count_from(1)  # of its sockets
+        self.swept = monotonic()  # from end to end; before it ever was, it was all new
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(look=partial(self.look_again, cause=CHANGE))
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
@@ -104,6 +106,7 @@ class Hub:
         """Take in a socket that was opened. One of a session that has just ended is closed at once, and so is one of a
         user who has as many as they may."""
         socket.number = next(self._numbers)
+        count("sockets_opened")
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
         self._recorder.opened(socket)
@@ -212,6 +215,7 @@ class Hub:
         """What was made is dropped at once, and who may have to go is examined; to make it anew has its pace."""
         concerned = list(self._registry.concerned_by(notice))
         for subscription in concerned:
+            subscription.doubt(self._loop.time())
             if subscription.socket.busy:
                 self._backlog.mark(subscription, RIGHTS, is_outdated=True)
         if not notice.label:
@@ -306,6 +310,12 @@ async def close(socket: Socket, code: int) -> None:
 # Sockets that are being closed; none is forgotten because a hub stops.
 _closing: set[asyncio.Task[None]] = set()
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+# Asked from any thread, while sockets come and go: of copies, which are made at once.
+gauge("sockets", lambda: sum(len(hub.sockets) for hub in list(_hubs.values())))
+gauge("subscriptions", lambda: sum(len(one.subscriptions) for hub in list(_hubs.values()) for one in list(hub.sockets)))
+gauge("sweep_age_seconds", lambda: max((monotonic() - hub.swept for hub in list(_hubs.values())), default=None))
 
 
 def enter(socket: Socket) -> Hub:

@@ -23,6 +23,7 @@ Event = Literal[
     "serializer_personal",
     "sockets_unexamined",
     "sweep_late",
+    "tracing_failed",
     "viewer_denied",
 ]
 

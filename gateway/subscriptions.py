@@ -8,6 +8,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from .metrics import count, observe
 from .paces import Pace
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Subscription:
     """
 
     __slots__ = (
-        *("admitted", "basis", "causes", "etag", "is_current", "key", "made_for", "pair", "receipt"),
+        *("admitted", "basis", "causes", "doubted", "etag", "is_current", "key", "made_for", "pair", "receipt"),
         *("requests", "since", "socket", "verified"),
     )
 
@@ -97,6 +98,7 @@ class Subscription:
         self.requests: list[Message] = []
         self.causes = 0  # for which it is dirty, as bits
         self.made_for = 0  # the causes of what was made of it last
+        self.doubted: float | None = None  # when it was heard that rights changed, if nothing was decided since
         self.admitted = False
         self.since = 0.0  # when it was admitted, in seconds since the epoch
         self.verified = 0.0  # when it was last decided about, likewise
@@ -104,6 +106,10 @@ class Subscription:
         self.receipt: Any = None  # for what is on record as shown, and was not shown yet
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
+
+    def doubt(self, now: float) -> None:
+        """Rights changed on what it shows."""
+        self.doubted = now if self.doubted is None else self.doubted
 
     def settle(self, decision: Decision) -> list[str]:
         """The frames that make the client current with a decision; none when it is.
@@ -114,9 +120,10 @@ class Subscription:
         from it before: whether it ever was there is not asked, and so not told.
         """
         requests, self.requests = self.requests, []
+        doubted, self.doubted = self.doubted, None
         self.socket.unanswered -= len(requests)
         if decision is None:
-            return self._take_away(requests)
+            return self._take_away(requests, doubted)
         if not requests and decision.etag != self.etag:  # as it nearly always is
             self.etag = decision.etag
             return [frames.updated(self.pair, decision)]
@@ -124,6 +131,8 @@ class Subscription:
         if not self.admitted:
             self.admitted, self.since = True, time()
         self.etag = decision.etag
+        if not requests:
+            count("frames_suppressed")
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
         return [*answers, frames.updated(self.pair, decision)] if is_shown else answers
 
@@ -135,11 +144,16 @@ class Subscription:
         held = [*told, self.etag] if self.admitted else told
         return any(etag != view.etag for etag in held)
 
-    def _take_away(self, requests: list[Message]) -> list[str]:
+    def _take_away(self, requests: list[Message], doubted: float | None) -> list[str]:
         holds, self.etag = self.etag is not None, None
+        if holds:
+            count("views_taken")
+        if holds and doubted is not None:
+            observe("revocation_seconds", get_running_loop().time() - doubted)
         if not requests:
             return [frames.deleted(self.pair)] if holds else []
         self.admitted = False
+        count("refusals", len(requests))
         answers: list[str] = []
         for request in requests:
             if holds or request.etag:

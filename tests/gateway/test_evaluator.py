@@ -35,10 +35,10 @@ def held(monkeypatch):
         await until(lambda: not the_evaluator().rests)
         [release] = the_evaluator()._releases
         assert 500 < release.when() - asyncio.get_running_loop().time() <= 1_000
-        (parcels,) = release._args
+        given = release._args
         release.cancel()
         the_evaluator()._releases.clear()
-        the_evaluator()._hand_out_now(parcels)
+        the_evaluator()._hand_out_now(*given)
 
     return beat
 
