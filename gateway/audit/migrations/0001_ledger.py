@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
             name="LedgerEntry",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("at", models.DateTimeField()),
+                ("at", models.DateTimeField(verbose_name="time")),
                 (
                     "kind",
                     models.CharField(
