@@ -44,10 +44,23 @@ def fill(rows: int, label: str = "board.Card") -> None:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT setseed(0.5)")
         made_here = FILL[connection.vendor].format(
-            rows=rows, first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS
+            rows=rows, label=label, first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS
         )
         cursor.execute(f"INSERT INTO {LedgerEntry._meta.db_table} ({columns}) {made_here}")
         cursor.execute("ANALYZE")
+
+
+def plan(sql: str) -> list[str]:
+    """How the database goes about a query."""
+    with connection.cursor() as cursor:
+        how = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+        cursor.execute(f"{how} {sql}")
+        return [str(row[-1]) for row in cursor.fetchall()]
+
+
+def scans(lines: list[str]) -> list[str]:
+    """The parts of a plan that read the whole table."""
+    return [line for line in lines if "Seq Scan" in line or line.startswith("SCAN livegate_audit")]
 
 
 KIND = """CASE WHEN i % 1000 = 999 THEN 'withheld' WHEN i % 100 < 90 THEN 'shown' WHEN i % 100 < 94 THEN 'refused'
