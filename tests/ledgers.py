@@ -35,7 +35,7 @@ def kept(*entries: Entry) -> tuple[Entry, ...]:
     return entries
 
 
-def fill(rows: int, label: str = "board.Card") -> None:
+def fill(rows: int) -> None:
     """So many entries, one each half minute until now, made by the database: of every 100, 90 are views shown, 4
     refusals, and the others come and go. Few cards and few users have most of them, as it is in life. One entry in 50
     has a hundred viewers, the others up to three; one in 1,000 takes another back."""
@@ -44,7 +44,7 @@ def fill(rows: int, label: str = "board.Card") -> None:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT setseed(0.5)")
         made_here = FILL[connection.vendor].format(
-            rows=rows, label=label, first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS
+            rows=rows, first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS
         )
         cursor.execute(f"INSERT INTO {LedgerEntry._meta.db_table} ({columns}) {made_here}")
         cursor.execute("ANALYZE")
@@ -59,8 +59,10 @@ def plan(sql: str) -> list[str]:
 
 
 def scans(lines: list[str]) -> list[str]:
-    """The parts of a plan that read the whole table."""
-    return [line for line in lines if "Seq Scan" in line or line.startswith("SCAN livegate_audit")]
+    """The parts of a plan that read the whole table; not those that walk along an index until they have enough."""
+    return [
+        line for line in lines if "Seq Scan" in line or (line.startswith("SCAN livegate_audit") and "INDEX" not in line)
+    ]
 
 
 KIND = """CASE WHEN i % 1000 = 999 THEN 'withheld' WHEN i % 100 < 90 THEN 'shown' WHEN i % 100 < 94 THEN 'refused'
@@ -71,7 +73,7 @@ VIEWERS = "CASE WHEN i % 50 = 0 THEN 100 ELSE 1 + i % 3 END"
 FILL = {
     "postgresql": """
 SELECT now() - ({rows} - i) * interval '30 seconds', {kind}, 'process-' || i / 1000 % 4, i, users, sockets,
-    '{label}', card::text, 'hash' || card, md5(i::text), '["id", "title", "salary"]'::jsonb,
+    'board.Card', card::text, 'hash' || card, md5(i::text), '["id", "title", "salary"]'::jsonb,
     'is_public=no | same_tenant=yes & is_owner(owner)=no & has_perm(view_card)=yes', 'change',
     CASE WHEN i % 1000 = 999 THEN i - 20 END, NULL, 0
 FROM generate_series(1, {rows}) AS i,
@@ -91,7 +93,7 @@ SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', ((i - {rows}) * 30) || ' seconds'), 
     (SELECT json_group_array(CAST({first} + CAST({users} * u * u * u AS INT) AS TEXT))
         FROM (SELECT abs(random()) % 1000000 / 1e6 AS u FROM hundred WHERE n <= {viewers})),
     (SELECT json_group_array(n) FROM hundred WHERE n <= {viewers}),
-    '{label}', CAST({first} + CAST({cards} * r * r * r AS INT) AS TEXT), 'hash', 'etag', '["id", "title", "salary"]',
+    'board.Card', CAST({first} + CAST({cards} * r * r * r AS INT) AS TEXT), 'hash', 'etag', '["id", "title", "salary"]',
     'is_public=no', 'change', CASE WHEN i % 1000 = 999 THEN i - 20 END, NULL, 0
 FROM thrown
 """,

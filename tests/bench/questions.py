@@ -40,6 +40,7 @@ def questions(arena: Arena, sizes: Sizes) -> Figures:
 
 
 def answer(rows: int, times: int) -> dict[str, dict[str, float]]:
+    from board.models import Card
     from django.contrib.auth import get_user_model
     from django.db import connection
     from django.test import Client
@@ -49,11 +50,9 @@ def answer(rows: int, times: int) -> dict[str, dict[str, float]]:
     from livegate.gateway.audit import ledger
     from livegate.gateway.audit.models import LedgerEntry
 
-    from .models import Card
-
     users: Any = get_user_model()
     LedgerEntry.objects.all()._raw_delete("default")
-    fill(rows, label="bench.Card")
+    fill(rows)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM" if connection.vendor == "sqlite" else "VACUUM ANALYZE")
     browser = Client()
@@ -78,7 +77,7 @@ def answer(rows: int, times: int) -> dict[str, dict[str, float]]:
         "refusals, first hundred": lambda: first(ledger.refusals()),
         "admin": page,
         "admin, one kind": lambda: page("?kind__exact=refused"),
-        "admin, one card": lambda: page(f"?object=bench.Card:{FIRST}"),
+        "admin, one card": lambda: page(f"?object=board.Card:{FIRST}"),
         "admin, a user": lambda: page(f"?user={usual_user}"),
         "admin, the user with most entries": lambda: page(f"?user={FIRST}"),
         "admin, search": lambda: page(f"?q={usual_user}"),
