@@ -97,13 +97,13 @@ class LedgerList(ChangeList):
         super().get_results(request)
         entries: list[LedgerEntry] = list(self.result_list)
         describe(entries, few=FEW)
-        self.result_list = entries  # type: ignore[assignment]
+        self.result_list = entries
         self.most = MOST
         self.full_result_count = self.result_count  # of which nothing is said then
         self.is_older = "at__lte" in self.params
         self.newest_url = self.get_query_string(remove=["at__lte"])
         self.older_url = ""
-        if self.paginator.has_more:  # type: ignore[attr-defined]
+        if self.paginator.has_more:
             last = self.queryset.values_list("at", flat=True)[MOST]
             self.older_url = self.get_query_string({"at__lte": last.isoformat()})
 
@@ -171,7 +171,7 @@ class LedgerEntryAdmin(ModelAdmin):
             describe([entry])
         return entry
 
-    def get_fields(self, request: HttpRequest, obj: LedgerEntry | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: LedgerEntry | None = None) -> Any:
         """Those that such an entry has."""
         has: dict[str, Any] = {
             "when": True,
