@@ -211,8 +211,11 @@ def test_who_may_not_view_the_ledger_has_no_button(demo):
 
 def test_there_is_no_button_for_what_is_not_there_nor_where_the_ledger_is_not(browser, demo, rf):
     assert buttons(browser, "/admin/board/card/add/")[0] == {}
-    site = admin.admin.AdminSite()
-    assert ledger_buttons(rf.get("/"), demo.card, site) == []
+    request = rf.get("/")
+    request.user = demo.admin
+    assert ledger_buttons(request, demo.card, admin.admin.site)
+    assert ledger_buttons(request, demo.card, admin.admin.AdminSite()) == []
+    assert ledger_buttons(request, demo.card.board, admin.admin.site) == []  # which is not published
 
 
 def test_a_page_that_is_no_template_is_left_as_it_is(demo, rf):
