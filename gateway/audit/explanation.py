@@ -134,7 +134,11 @@ def examined(told: Explanation, pair: Pair, among: list[Viewer], holdings: list[
         agrees=told.tree is None or (told.tree.answer == "yes") is (view is not None or bool(grounds.failure(pair))),
         fields=fields_of(view) if view else (),
         etag=view.etag if view else "",
-        shares_with=tuple(name_of_user(one) for one in others if view and decisions.get(others[one]) is view),
+        shares_with=tuple(
+            name_of_user(one)
+            for one in dict.fromkeys(among)
+            if view and one != pair.viewer and decisions.get(others[one]) is view
+        ),
         subscriptions=subscribed(holdings, others, decisions),
     )
 

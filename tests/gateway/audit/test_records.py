@@ -12,12 +12,13 @@ async def test_the_subscriptions_of_a_user_are_told_with_what_the_client_holds(d
     assert holdings_of(viewer(demo.amira), label, hashid) is None  # there may be some, in other processes
 
     amira, ben, nobody = await connect(demo.amira), await connect(demo.ben), await connect()
-    [frame] = [await amira.subscribe(demo.card, etag=None)]
-    await ben.rest(), await nobody.rest()
+    assert (await amira.subscribe(demo.card, etag=None))["type"] == "SUBSCRIBED"
+    shown = (await amira.receive())["meta"]["etag"]
+    for client in (ben, nobody):
+        await client.rest()
 
     [held] = holdings_of(viewer(demo.amira, language="de"), label, hashid)
     assert held.is_admitted
-    assert held.etag is not None
+    assert held.etag == shown
     assert (datetime.now(UTC) - held.since).total_seconds() < 60
     assert holdings_of(viewer(demo.ben), label, hashid) == holdings_of(viewer(), label, hashid) == []
-    assert frame is not None
