@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 from livegate.gateway.audit.findings import REASONS, Change, Findings, GuardedField, Reason
@@ -29,3 +30,10 @@ def test_findings_are_plain_json():
     assert plain["tree"]["parts"][0]["permission"] == "anyone"
     assert plain["guarded"] == [{"name": "a.b", "is_shown": False, "guard": "anyone"}]
     assert plain["subscriptions"] is None
+
+
+def test_the_documentation_lists_all_reasons():
+    page = (Path(__file__).parents[3] / "docs/audit.md").read_text()
+    table = page.partition("| reason |")[2].partition("\n\n")[0]
+
+    assert [row.split("`")[1] for row in table.splitlines()[2:]] == list(get_args(Reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 from board.models import Card
@@ -88,3 +89,13 @@ def test_a_terminal_that_has_no_such_characters_gets_others(demo):
     call_command("livegate_explain", "--anonymous", "board.Card", demo.card.hashid, stdout=out)
 
     assert b"May see it    ? yes" in raw.getvalue()
+
+
+def test_the_documentation_shows_what_is_printed(demo, run):
+    page = (Path(__file__).parents[3] / "docs/audit.md").read_text()
+    [shown] = [block for block in page.split("```") if "manage.py livegate_explain --user dev" in block]
+    asked, *lines = shown.strip("\n").split("\n")
+    told = iter(run(*asked.split()[4:]).splitlines())
+
+    for line in lines:
+        assert line == "…" or line in told, line  # and goes on after it
