@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.db import connections
 from django.db.models import Model
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
@@ -62,8 +63,8 @@ def explain(user: Any, instance: Model | str, hashid: str = "", *, among: Iterab
     "7sd8f")``. ``among`` are viewers of whom it is told whether they are shown the very same bytes.
 
     All is read in one snapshot, with the rights read anew; a statement of the application's that the database refuses
-    may have it read twice. Raises TypeError for what is no instance and no label, ValueError for an instance that was
-    never saved.
+    may have it read twice. Inside of a transaction it is not decided then, and the transaction goes on. Raises TypeError
+    for what is no instance and no label, ValueError for an instance that was never saved.
     """
     viewer = user if isinstance(user, Viewer) else viewer_of(user)
     if isinstance(instance, Model):
@@ -119,7 +120,8 @@ def examined(told: Explanation, pair: Pair, among: list[Viewer], holdings: list[
         with savepoints(databases):
             decisions = evaluate(pairs, grounds)
         told = testified(told, pair, decisions.get(pair))
-    if pair not in decisions:  # a statement that was refused spoils all of a snapshot that is not evaluate's own
+    is_within = any(connections[alias].in_atomic_block for alias in databases)
+    if pair not in decisions and not is_within:  # a statement that was refused spoils a snapshot not evaluate's own
         with suppress(Exception):
             decisions = evaluate(pairs, grounds)
         with suppress(Exception), snapshot(databases):

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from board.models import Card
 from clients import until
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
+from django.db import connection, transaction
 from guardian.shortcuts import remove_perm
 from lab.models import Page, Unpublished
 from lab.serializers import plain
@@ -227,6 +227,23 @@ def test_a_statement_that_is_refused_is_decided_as_ever(demo, republish):
         assert told.agrees
         assert (told.tree.answer == "yes") is (answer == "yes")
         assert len(told.tree.parts) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_of_a_transaction_a_refused_statement_spoils_nothing_of_it(demo, republish):
+    @permission
+    def refused(viewer, page):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column")
+
+    republish(Page, plain(Page, "text"), to=refused)
+    page = Page.objects.create()
+
+    with transaction.atomic():
+        told = explain(demo.amira, page)
+        assert Page.objects.get() == page
+
+    assert told.decision == ("undecided" if connection.vendor == "postgresql" else "no")
 
 
 @pytest.mark.parametrize("failure", ["queryset", "unsettled"])
