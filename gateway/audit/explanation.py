@@ -63,8 +63,8 @@ def explain(user: Any, instance: Model | str, hashid: str = "", *, among: Iterab
     "7sd8f")``. ``among`` are viewers of whom it is told whether they are shown the very same bytes.
 
     All is read in one snapshot, with the rights read anew; a statement of the application's that the database refuses
-    may have it read twice. Inside of a transaction it is not decided then, and the transaction goes on. Raises TypeError
-    for what is no instance and no label, ValueError for an instance that was never saved.
+    may have it read twice. Inside of a transaction it is not decided then, and the transaction goes on. Raises
+    TypeError for what is no instance and no label, ValueError for an instance that was never saved.
     """
     viewer = user if isinstance(user, Viewer) else viewer_of(user)
     if isinstance(instance, Model):
