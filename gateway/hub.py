@@ -32,6 +32,7 @@ from .recorder import Recorder
 from .registry import Registry
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
+from .trail import note_heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
@@ -204,6 +205,7 @@ class Hub:
     # Hearing
 
     def _hear(self, notice: Notice) -> None:
+        note_heard(notice)
         if notice.kind == "logout":
             self._log_out(notice.token)
         elif notice.kind == "access":
