@@ -58,9 +58,30 @@ def test_every_package_of_the_rooms_is_listed_to_be_installed():
 
 def test_each_source_file_has_a_test_file_of_its_name():
     for room in ROOMS:
-        sources = {path.stem for path in (ROOT / room).glob("[!_]*.py")} - SHOWN_BY_ALL
-        tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / room).glob("test_*.py")}
-        assert sources <= tests, room
+        for path in (ROOT / room).rglob("[!_]*.py"):
+            folder = path.relative_to(ROOT).parent
+            if path.stem in SHOWN_BY_ALL or folder.name == "migrations":
+                continue
+            if folder.name == "commands":  # of the app that has them
+                folder = folder.parent.parent
+            assert (ROOT / "tests" / folder / f"test_{path.name}").is_file(), path
+
+
+def test_each_file_that_the_rooms_need_beside_python_is_listed_to_be_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {
+        path
+        for package, patterns in listed.items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    needed = {
+        path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert installed == {ROOT / "py.typed", *needed}
 
 
 def test_every_module_begins_with_a_docstring_that_captions_it():

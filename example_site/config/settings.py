@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "channels",
     "guardian",
     "livegate.gateway",
+    "livegate.gateway.audit",
     "board",
 ]
 

@@ -63,7 +63,10 @@ def test_it_holds_the_three_rooms_and_nothing_that_could_meet_a_users_own(wheel:
     names = zipfile.ZipFile(wheel).namelist()
 
     expected = {"livegate/__init__.py", "livegate/py.typed"} | {
-        f"livegate/{path.relative_to(ROOT)}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
+        f"livegate/{path.relative_to(ROOT)}"
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {name.split("/")[0].split("-")[0] for name in names} == {"livegate"}

@@ -1,0 +1,158 @@
+"""The ledger's table: one row for each entry, written once and never changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import models, router, transaction
+from django.db.models import Q
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..entries import Entry
+
+# How many rows are removed in one transaction.
+BATCH = 5_000
+TOO_LONG = "…"  # where a text was cut
+
+
+class AppendOnly(Exception):
+    """Somebody tried to change or delete an entry of the ledger."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The ledger is only added to. Old entries are removed by LedgerEntry.objects.prune(before), or "
+            "manage.py livegate_ledger prune."
+        )
+
+
+class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
+    """Entries, which can be read and added."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly
+
+    async def aupdate(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly
+
+    async def adelete(self) -> NoReturn:
+        raise AppendOnly
+
+    def bulk_create(self, *args: Any, **options: Any) -> list[LedgerEntry]:
+        if options.get("update_conflicts"):
+            raise AppendOnly
+        return super().bulk_create(*args, **options)
+
+    def prune(self, before: datetime, *, batch: int = BATCH) -> int:
+        """Remove for good the entries from before this moment; gives how many there were.
+
+        In transactions of at most ``batch`` rows each, the oldest first: nobody who writes waits for long, and what is
+        removed when it is interrupted stays so.
+        """
+        using = router.db_for_write(self.model)
+        old = self.using(using).filter(at__lt=before).order_by("at")
+        removed = 0
+        while keys := list(old.values_list("pk", flat=True)[:batch]):
+            with transaction.atomic(using=using):
+                removed += models.QuerySet(self.model, using=using).filter(pk__in=keys)._raw_delete(using)
+        return removed
+
+
+class LedgerEntry(models.Model):
+    """An ``Entry`` as a row; its columns are what the fields of that are.
+
+    To save or delete one that is there raises AppendOnly, and so does to change them by a queryset. Against raw SQL, and
+    ``loaddata``, rights in the database help.
+    """
+
+    class Kind(models.TextChoices):
+        OPENED = "opened"
+        CLOSED = "closed"
+        ADMITTED = "admitted"
+        REFUSED = "refused"
+        ENDED = "ended"
+        SHOWN = "shown"
+        WITHHELD = "withheld"
+        TAKEN = "taken"
+        LOST = "lost"
+
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=10, choices=Kind)
+    process = models.CharField(max_length=64)
+    number = models.PositiveBigIntegerField()
+    users = models.JSONField(default=list)
+    sockets = models.JSONField(default=list)
+    model = models.CharField(max_length=201)  # an app's label and a model's name
+    key = models.CharField(max_length=64)
+    hashid = models.CharField(max_length=64)
+    etag = models.CharField("ETag", max_length=64)
+    fields = models.JSONField(default=list)
+    basis = models.TextField()
+    cause = models.CharField(max_length=80)
+    of = models.PositiveBigIntegerField(null=True)
+    code = models.PositiveSmallIntegerField(null=True)
+    missing = models.PositiveBigIntegerField(default=0)
+
+    objects = LedgerQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        verbose_name = "ledger entry"
+        verbose_name_plural = "ledger entries"
+        constraints = [models.UniqueConstraint(fields=["process", "number"], name="livegate_audit_entry_once")]
+        # And on PostgreSQL, made by the migration, a GIN index on the users.
+        indexes = [
+            models.Index(fields=["model", "key", "at"], name="livegate_audit_object"),
+            models.Index(fields=["kind", "at"], name="livegate_audit_kind"),
+            models.Index(fields=["at"], name="livegate_audit_at"),
+            models.Index(fields=["process", "of"], name="livegate_audit_of", condition=Q(of__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}, entry {self.number} of {self.process}"
+
+    @classmethod
+    def of_entry(cls, entry: Entry) -> LedgerEntry:
+        """The row of an entry, not saved. What no column holds is cut or replaced: clients send what they like, and an
+        entry that can't be written would keep back all others."""
+        return cls(
+            at=entry.at,
+            kind=entry.kind,
+            process=entry.process,
+            number=entry.number,
+            users=[clean(user) for user in entry.users],
+            sockets=list(entry.sockets),
+            model=cut(entry.model, 201),
+            key=cut(entry.key, 64),
+            hashid=cut(entry.hashid, 64),
+            etag=cut(entry.etag, 64),
+            fields=[clean(field) for field in entry.fields],
+            basis=clean(entry.basis),
+            cause=cut(entry.cause, 80),
+            of=entry.of,
+            code=entry.code,
+            missing=entry.missing,
+        )
+
+    def save_base(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly
+        super().save_base(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly
+
+
+def clean(text: str) -> str:
+    """The text without what PostgreSQL takes in no text: NUL, and halves of characters."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def cut(text: str, length: int) -> str:
+    """The text, clean, and not longer than that. One that was cut says so, and is nothing else that fits."""
+    text = clean(text)
+    return text if len(text) <= length else text[: length - 1] + TOO_LONG
