@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..serializers.names import names_in
 
 if TYPE_CHECKING:
+    from rest_framework.serializers import BaseSerializer
+
     from ..permissions.viewers import Viewer
     from .publications import Publication
 
@@ -28,7 +32,15 @@ class View:
     etag: str
     # The frame that shows it, once it was written: the same for all who are shown this view.
     frame: str | None = field(default=None, compare=False)
+    # What made it.
+    serializer: type[BaseSerializer[Any]] | None = field(default=None, compare=False, repr=False)
 
 
 # The decision about a pair: what to show, or None where there is nothing to see.
 Decision = View | None
+
+
+def fields_of(view: View) -> tuple[str, ...]:
+    """The names of the fields that a view shows, those within others as ``owner.email``; never a value, nor a key of
+    what is one. To be worked out for those that are on record: it reads the JSON."""
+    return names_in(view.serializer, view.body)

@@ -25,6 +25,7 @@ from ..serializers.hashids import InvalidHashid, decode
 from ..serializers.representation import Representation
 from .canary import Mismatch, is_trusted, sing
 from .decisions import View
+from .grounds import NOT_THERE, Ground
 from .logs import deny, report, tell
 from .metrics import count
 from .primary import from_primary
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..permissions.viewers import Viewer
     from .decisions import Decision, Pair
+    from .grounds import Grounds
     from .publications import Publication
 
 
@@ -59,47 +61,53 @@ class Interrupted(Exception):
 
 
 @from_primary()
-def evaluate(pairs: Iterable[Pair]) -> dict[Pair, Decision]:
+def evaluate(pairs: Iterable[Pair], grounds: Grounds | None = None) -> dict[Pair, Decision]:
     """Decide for each (viewer, object) pair what the viewer is shown now, or that there is nothing to see.
 
     A plain function: needs no socket and no event loop. Reads the database in one consistent snapshot, and no replica.
     An error while deciding about one pair decides that one (nothing to see), is logged as ``viewer_denied``, and
     touches no other. Pairs of a publication that can't be read at all are left out, undecided, and it is logged as
     ``evaluation_failed``; where none can be read, what the database raised is raised.
+
+    ``grounds`` tells afterwards on what each decision rests.
     """
     count("evaluations")
     batch = list(dict.fromkeys(pairs))
     publications = {pair.publication for pair in batch}
     if all(is_trusted(publication) for publication in publications):
-        return decide_together(batch)
-    if len(publications) > 1:
-        return decide_apart(batch)
-    return decide_each(batch)
+        decisions = decide_together(batch, grounds)
+    elif len(publications) > 1:
+        decisions = decide_apart(batch, grounds)
+    else:
+        decisions = decide_each(batch, grounds)
+    if grounds is not None:
+        grounds.forget(pair for pair in batch if pair not in decisions)
+    return decisions
 
 
-def decide_together(pairs: list[Pair]) -> dict[Pair, Decision]:
+def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     try:
-        return decide(pairs)
+        return decide(pairs, grounds)
     except Mismatch:
-        return evaluate(pairs)
+        return evaluate(pairs, grounds)
     except Interrupted:
-        return decide_each(pairs)
+        return decide_each(pairs, grounds)
     except Exception:
         if len({pair.publication for pair in pairs}) == 1:
             raise
-        return decide_apart(pairs)
+        return decide_apart(pairs, grounds)
 
 
-def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
+def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     watched: Watched = {}
     for pair in pairs:
         watched.setdefault((pair.publication, pair.hashid), []).append(pair)
     wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
-        decisions = look(pairs, watched, wanted)
+        decisions = look(pairs, watched, wanted, grounds)
         # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
-        again = decisions if is_consistent else look(pairs, watched, wanted)
+        again = decisions if is_consistent else look(pairs, watched, wanted, grounds)
         if is_spoiled(databases):
             raise Interrupted
         if not is_consistent:
@@ -111,22 +119,22 @@ def decide(pairs: list[Pair]) -> dict[Pair, Decision]:
     return decisions
 
 
-def look(pairs: list[Pair], watched: Watched, wanted: Wanted) -> dict[Pair, Decision]:
+def look(pairs: list[Pair], watched: Watched, wanted: Wanted, grounds: Grounds | None) -> dict[Pair, Decision]:
     instances = fetch(wanted)
     rights = renew(pairs, wanted)
     try:
-        return show(pairs, watched, instances, rights)
+        return show(pairs, watched, instances, rights, grounds)
     except DatabaseFailure as error:
         raise Interrupted from error
 
 
-def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
+def decide_apart(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     """Each publication for itself, because something of one of them fails for all."""
     decisions: dict[Pair, Decision] = {}
     failure: Exception | None = None
     for publication in dict.fromkeys(pair.publication for pair in pairs):
         try:
-            decisions |= evaluate([pair for pair in pairs if pair.publication is publication])
+            decisions |= evaluate([pair for pair in pairs if pair.publication is publication], grounds)
         except Exception as error:
             failure = error
             report("evaluation_failed", f"No {publication.label} could be read.", error, model=publication.label)
@@ -135,12 +143,12 @@ def decide_apart(pairs: list[Pair]) -> dict[Pair, Decision]:
     return decisions
 
 
-def decide_each(pairs: list[Pair]) -> dict[Pair, Decision]:
+def decide_each(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     """Each pair for itself; one about which it can't be told yet is left undecided."""
     decisions: dict[Pair, Decision] = {}
     for pair in pairs:
         try:
-            decisions[pair] = decide_alone(pair)
+            decisions[pair] = decide_alone(pair, grounds)
         except Unsettled as error:
             label = pair.publication.label
             report("evaluation_failed", f"Of a {label} it can't be told yet.", error.__cause__ or error, model=label)
@@ -209,13 +217,24 @@ def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
     return sorted({relations_on(model, path) for path in paths} - {""})
 
 
-def show(pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rights: Rights) -> dict[Pair, Decision]:
+def show(
+    pairs: list[Pair],
+    watched: Watched,
+    instances: dict[Named, Model],
+    rights: Rights,
+    grounds: Grounds | None,
+) -> dict[Pair, Decision]:
     """The view of each pair that is allowed to see its object; for every other, nothing to see."""
     decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
+    if grounds is not None:
+        grounds.rest(pairs, Ground(NOT_THERE))
     rights.expect(instances.values())
     for (publication, hashid), instance in instances.items():
         watching = watched[publication, hashid]
-        inquiry = Inquiry(rights, instance)
+        ground = Ground()
+        inquiry = Inquiry(rights, instance, None if grounds is None else ground.notes)
+        if grounds is not None:
+            grounds.rest(watching, ground)
         shown: dict[Viewer, View] = {}
         try:
             for view, audience in views(publication, inquiry, rights.there & {pair.viewer for pair in watching}):
@@ -224,7 +243,7 @@ def show(pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rig
             raise
         except Exception:  # of what can't be done for all viewers of this instance together
             by_themselves = [pair for pair in watching if pair.viewer in rights.there]
-            settled = decide_each(by_themselves)
+            settled = decide_each(by_themselves, grounds)
             decisions |= settled
             for pair in set(by_themselves) - settled.keys():
                 del decisions[pair]
@@ -232,6 +251,7 @@ def show(pairs: list[Pair], watched: Watched, instances: dict[Named, Model], rig
             decisions |= {pair: shown.get(pair.viewer) for pair in watching}
             for error in inquiry.denied.values():
                 deny(publication.label, error)
+            ground.fail(inquiry.denied)
     return decisions
 
 
@@ -239,11 +259,12 @@ def views(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
 ) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
     """What is shown of one instance, with those to whom."""
-    allowed = publication.permission.among(viewers, inquiry) - inquiry.denied.keys()
+    allowed = inquiry.ask(publication.permission, viewers) - inquiry.denied.keys()
+    inquiry.notes = None  # the guards that are asked from here on decide about fields
     for serializer, alike in grouped(publication, inquiry, allowed):
         representation = Representation(serializer, inquiry, alike)
         for body, audience in representation.bodies:
-            yield View(body, etag(body)), audience
+            yield View(body, etag(body), serializer=serializer), audience
         alone = len(representation.alone.keys() - inquiry.denied.keys())
         count("views_alone", alone)
         count("views_shared", sum(len(audience) for _, audience in representation.bodies) - alone)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import getcontext
 from functools import cached_property
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django.core.cache import caches
 from django.core.exceptions import FieldError
@@ -34,6 +35,24 @@ class Uncopied(Exception):
     """The instance can't be copied, which is no error of any viewer's; why is the cause."""
 
 
+class Question(Protocol):
+    """A permission, as far as it is known here."""
+
+    def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]: ...
+
+
+@dataclass(slots=True)
+class Note:
+    """What a question answered, and to whom; and what was asked within it, in that order."""
+
+    question: Question
+    asked: AbstractSet[Viewer]
+    allowed: AbstractSet[Viewer] = frozenset()
+    # For whom it failed: the class of the error. An error itself holds on to all that was there when it was raised.
+    failed: dict[Viewer, str] = field(default_factory=dict)
+    within: list[Note] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where application code runs for a viewer: an instance, and a context; and why it is that viewer's own."""
@@ -48,12 +67,14 @@ class Inquiry:
 
     Built-in permissions answer for all viewers together; application code is called for one after the other. What it
     leaves on the instance or in a context variable sets that viewer ``apart``, and reaches no other. Viewers for
-    whom it failed are ``denied``, with the error.
+    whom it failed are ``denied``, with the error. What is asked by ``ask`` is noted in ``notes``, where that is a
+    list; the sets of viewers are kept as they are.
     """
 
-    def __init__(self, rights: Rights, instance: Model) -> None:
+    def __init__(self, rights: Rights, instance: Model, notes: list[Note] | None = None) -> None:
         self.rights = rights
         self.instance = instance
+        self.notes = notes
         self.apart: dict[Viewer, Place] = {}
         self.denied: dict[Viewer, BaseException] = {}
         self._fresh: dict[Viewer, Viewer] = {}
@@ -65,6 +86,20 @@ class Inquiry:
         if viewer not in self._fresh:
             self._fresh[viewer] = self.rights.fresh(viewer)
         return self._fresh[viewer]
+
+    def ask(self, question: Question, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
+        """Those whom a permission allows."""
+        if self.notes is None:
+            return question.among(viewers, self)
+        note, notes, before = Note(question, viewers), self.notes, len(self.denied)
+        notes.append(note)
+        self.notes = note.within
+        try:
+            note.allowed = question.among(viewers, self)
+        finally:
+            self.notes = notes
+        note.failed = {one: type(error).__name__ for one, error in islice(self.denied.items(), before, None)}
+        return note.allowed
 
     def one_by_one(self, allows: Callable[[Viewer, Model], bool], viewers: AbstractSet[Viewer]) -> set[Viewer]:
         """Those whom a function allows."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     # Which of these viewers a question allows, told for all together; None where each has to be asked.
     Together = Callable[[AbstractSet[Viewer], Model, Rights], AbstractSet[Viewer] | None]
+    # What a part of a permission answers, about one viewer.
+    Answering = Callable[["Permission"], bool]
 
 
 class Permission:
@@ -120,23 +122,29 @@ class Combined(Permission):
 
 
 class All(Combined):
+    def decide(self, answer: Answering) -> bool:
+        return answer(self.left) and answer(self.right)
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
-        return self.left.allows(viewer, instance) and self.right.allows(viewer, instance)
+        return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        return self.right.among(self.left.among(viewers, inquiry), inquiry)
+        return inquiry.ask(self.right, inquiry.ask(self.left, viewers))
 
     def __repr__(self) -> str:
         return f"{within(self.left, AnyOf)} & {within(self.right, AnyOf, All)}"
 
 
 class AnyOf(Combined):
+    def decide(self, answer: Answering) -> bool:
+        return answer(self.left) or answer(self.right)
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
-        return self.left.allows(viewer, instance) or self.right.allows(viewer, instance)
+        return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        allowed = self.left.among(viewers, inquiry)
-        return allowed | self.right.among(viewers - allowed - inquiry.denied.keys(), inquiry)
+        allowed = inquiry.ask(self.left, viewers)
+        return allowed | inquiry.ask(self.right, viewers - allowed - inquiry.denied.keys())
 
     def __repr__(self) -> str:
         return f"{self.left!r} | {within(self.right, AnyOf)}"
@@ -162,11 +170,14 @@ class Not(Permission):
     def asks_of_models(self) -> bool:  # type: ignore[override]
         return self.inner.asks_of_models
 
+    def decide(self, answer: Answering) -> bool:
+        return not answer(self.inner)
+
     def allows(self, viewer: Viewer, instance: Model) -> bool:
-        return not self.inner.allows(viewer, instance)
+        return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        refused = viewers - self.inner.among(viewers, inquiry)
+        refused = viewers - inquiry.ask(self.inner, viewers)
         return refused - inquiry.denied.keys()
 
     def __repr__(self) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from json import loads
 
 import pytest
 
-from livegate.gateway.decisions import Pair, View
+from livegate.gateway.decisions import Pair, View, fields_of
+from livegate.gateway.evaluation import evaluate
 from livegate.gateway.publications import find
+from livegate.gateway.solitude import decide_alone
 
 
 def test_each_pair_is_a_question_of_its_own(viewer):
@@ -26,3 +29,16 @@ def test_views_are_the_same_when_their_bytes_are_whether_the_frame_was_written_o
     assert view != View(b"{}", "e8")
     assert view != View(b"[]", "e7")
     assert view is not None
+
+
+@pytest.mark.parametrize("decide", [evaluate, lambda pairs: {pair: decide_alone(pair) for pair in pairs}])
+@pytest.mark.django_db
+def test_a_view_tells_the_names_of_the_fields_that_it_shows(demo, viewer, decide):
+    pairs = [Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in (demo.amira, demo.dev)]
+
+    [of_amira, of_dev] = [fields_of(view) for view in decide(pairs).values()]
+
+    top = tuple(loads(decide(pairs[1:])[pairs[1]].body))
+    assert tuple(name for name in of_dev if "." not in name) == top
+    assert set(of_amira) - set(of_dev) == {"board", "notes", "owner.email", "salary"}
+    assert set(of_dev) - set(top) == {"owner.id", "owner.username"}

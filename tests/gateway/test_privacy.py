@@ -323,10 +323,10 @@ def read_rights_before_content(monkeypatch):
     def none(databases):
         yield True
 
-    def look(pairs, watched, wanted):
+    def look(pairs, watched, wanted, grounds):
         rights = evaluation_module.renew(pairs, wanted)
         instances = evaluation_module.fetch(wanted)
-        return evaluation_module.show(pairs, watched, instances, rights)
+        return evaluation_module.show(pairs, watched, instances, rights, grounds)
 
     monkeypatch.setattr(evaluation_module, "snapshot", none)
     monkeypatch.setattr(evaluation_module, "look", look)
@@ -337,8 +337,8 @@ def keep_rights(monkeypatch):
     from run to run."""
     decide, renew, kept = evaluation_module.decide, evaluation_module.renew, {}
 
-    def decide_each(pairs):
-        return {pair: view for one in pairs for pair, view in decide([one]).items()}
+    def decide_each(pairs, grounds):
+        return {pair: view for one in pairs for pair, view in decide([one], grounds).items()}
 
     def stale(pairs, wanted):
         [loop] = hub_module._hubs

@@ -23,6 +23,7 @@ from rest_framework import serializers
 from livegate.gateway import evaluation, solitude
 from livegate.gateway.decisions import Pair
 from livegate.gateway.evaluation import evaluate
+from livegate.gateway.grounds import Grounds
 from livegate.gateway.publications import find
 from livegate.gateway.solitude import Failed, Unsettled, decide_alone, look_alone
 from livegate.permissions import anyone, has_perm, is_owner, permission
@@ -64,9 +65,11 @@ def alike(viewer, republish):
         pairs = [Pair(one, publication, page.hashid) for one in viewers for page in pages]
         random.shuffle(pairs)
 
-        together = evaluate(pairs)
+        grounds, grounds_alone = Grounds(), Grounds()
+        together = evaluate(pairs, grounds)
 
-        assert together == {pair: decide_alone(pair) for pair in pairs}
+        assert together == {pair: decide_alone(pair, grounds_alone) for pair in pairs}
+        assert list(map(grounds.basis, pairs)) == list(map(grounds_alone.basis, pairs))
         assert any(together.values())
         return together
 

@@ -62,10 +62,10 @@ class Gate:
     def around(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
         """An evaluation, with a gate before it and one after it."""
 
-        def gated(pairs: Any) -> Any:
+        def gated(*given: Any) -> Any:
             self._looked = False
             self.pass_by("before")
-            decisions = evaluate(pairs)
+            decisions = evaluate(*given)
             self.pass_by("after")
             return decisions
 
