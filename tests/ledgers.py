@@ -43,8 +43,10 @@ def fill(rows: int) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT setseed(0.5)")
-        made_here = FILL[connection.vendor].format(first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS)
-        cursor.execute(f"INSERT INTO {LedgerEntry._meta.db_table} ({columns}) {made_here}", {"rows": rows})
+        made_here = FILL[connection.vendor].format(
+            rows=rows, first=FIRST, cards=CARDS, users=USERS, kind=KIND, viewers=VIEWERS
+        )
+        cursor.execute(f"INSERT INTO {LedgerEntry._meta.db_table} ({columns}) {made_here}")
         cursor.execute("ANALYZE")
 
 
@@ -55,11 +57,11 @@ VIEWERS = "CASE WHEN i % 50 = 0 THEN 100 ELSE 1 + i % 3 END"
 # The same in two languages. A number below 1 to the power of three is small more often than not.
 FILL = {
     "postgresql": """
-SELECT now() - (%(rows)s - i) * interval '30 seconds', {kind}, 'process-' || i / 1000 % 4, i, users, sockets,
+SELECT now() - ({rows} - i) * interval '30 seconds', {kind}, 'process-' || i / 1000 % 4, i, users, sockets,
     'board.Card', card::text, 'hash' || card, md5(i::text), '["id", "title", "salary"]'::jsonb,
     'is_public=no | same_tenant=yes & is_owner(owner)=no & has_perm(view_card)=yes', 'change',
     CASE WHEN i % 1000 = 999 THEN i - 20 END, NULL, 0
-FROM generate_series(1, %(rows)s) AS i,
+FROM generate_series(1, {rows}) AS i,
     LATERAL (SELECT {first} + floor({cards} * random() ^ 3)::bigint AS card WHERE i > 0) AS object,
     LATERAL (
         SELECT jsonb_agg(({first} + floor({users} * random() ^ 3)::bigint)::text) AS users, jsonb_agg(n) AS sockets
@@ -68,10 +70,10 @@ FROM generate_series(1, %(rows)s) AS i,
 ORDER BY i
 """,
     "sqlite": """
-WITH RECURSIVE counted(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counted WHERE i < %(rows)s),
+WITH RECURSIVE counted(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counted WHERE i < {rows}),
     hundred(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM hundred WHERE n < 100),
     thrown AS (SELECT i, abs(random()) % 1000000 / 1e6 AS r FROM counted)
-SELECT strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (i - %(rows)s) * 30 || ' seconds'), {kind},
+SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', ((i - {rows}) * 30) || ' seconds'), {kind},
     'process-' || i / 1000 % 4, i,
     (SELECT json_group_array(CAST({first} + CAST({users} * u * u * u AS INT) AS TEXT))
         FROM (SELECT abs(random()) % 1000000 / 1e6 AS u FROM hundred WHERE n <= {viewers})),

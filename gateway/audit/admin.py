@@ -23,7 +23,7 @@ from .lookups import Holds
 from .models import LedgerEntry, cut
 from .objects import called, named
 from .pages import MOST, CappedPaginator
-from .people import ANONYMOUS, key_of, keys_named, names_of
+from .people import key_of, keys_named, nameless, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,7 @@ else:
 
 # How many viewers of an entry, and fields, a row of the list names.
 FEW = 5
+NOT_SENT = " (not sent)"
 # How many words of a search are looked for.
 WORDS = 5
 SHOWN = LedgerEntry.Kind.SHOWN.value
@@ -82,7 +83,7 @@ class UserFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         value = self.value()
-        return [] if value is None else [(value, name_of(value, names_of([value])))]
+        return [] if value is None else [(value, names_of([value]).get(value) or nameless(value))]
 
     def queryset(self, request: HttpRequest, queryset: Entries) -> Entries:
         value = self.value()
@@ -113,13 +114,9 @@ def describe(entries: Iterable[Any], few: int | None = None) -> None:
     withheld = withheld_of(entries)
     for entry in entries:
         entry.viewers = [
-            name_of(key, names) + (" (not sent)" if (entry.process, entry.number, socket) in withheld else "")
+            (names.get(key) or nameless(key)) + (NOT_SENT if (entry.process, entry.number, socket) in withheld else "")
             for key, socket in list(zip(entry.users, entry.sockets, strict=True))[:few]
         ]
-
-
-def name_of(key: str, names: dict[str, str]) -> str:
-    return "anonymous" if key == ANONYMOUS else names.get(key, f"user {key}, gone")
 
 
 @admin.register(LedgerEntry)

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, Lookup, TextField, Value
-from django.db.models.functions import Cast, StrIndex
-from django.db.models.lookups import GreaterThan
+from django.db.models.functions import Cast, Replace
+from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,7 +41,13 @@ class Holds(Base):
         return f"%s IN (SELECT value FROM json_each({path}))", [self.rhs, *parameters]  # noqa: S608
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:  # type: ignore[override]
-        # The list was written as the text is here, and a quote inside of a text has a backslash before it there.
-        written = Cast(self.lhs, TextField())
-        found = GreaterThan(StrIndex(written, Value(json.dumps(self.rhs), output_field=TextField())), 0)
-        return compiler.compile(found)  # type: ignore[return-value]
+        # The text with its quotes is in the list as it is written; a quote inside of another has a backslash before it.
+        listed = Cast(self.lhs, TextField())
+        # By Python it was written in ASCII; a database may write it anew, and not so.
+        ways = dict.fromkeys(json.dumps(self.rhs, ensure_ascii=ascii_only) for ascii_only in (True, False))
+        compiled = [
+            compiler.compile(Exact(Replace(listed, Value(way), Value(""), output_field=TextField()), listed))
+            for way in ways
+        ]
+        without = " AND ".join(sql for sql, _ in compiled)
+        return f"NOT ({without})", [parameter for _, parameters in compiled for parameter in parameters]

@@ -65,7 +65,7 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
 class LedgerEntry(models.Model):
     """An ``Entry`` as a row; its columns are what the fields of that are.
 
-    To save or delete one that is there raises AppendOnly, and so does to change them by a queryset. Against raw SQL, and
+    To save or delete one that is there raises AppendOnly, and so does to change them by a queryset. Against raw SQL and
     ``loaddata``, rights in the database help.
     """
 

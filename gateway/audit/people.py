@@ -39,6 +39,11 @@ def names_of(keys: Iterable[str]) -> dict[str, str]:
     return {key: str(names[pk]) for key, pk in known.items() if pk in names}
 
 
+def nameless(key: str) -> str:
+    """How one who has no name is called: no username has parentheses."""
+    return "(anonymous)" if key == ANONYMOUS else f"(gone: {key})"
+
+
 def keys_named(name: str) -> list[str]:
     """What stands for the user of this name today; nothing where there is none."""
     users: Any = get_user_model()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
 
-from livegate.gateway.audit.people import key_of, keys_named, names_of, primary_key
+from livegate.gateway.audit.people import key_of, keys_named, nameless, names_of, primary_key
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
@@ -38,3 +39,11 @@ def test_those_who_still_exist_have_names(django_assert_num_queries):
 @pytest.mark.parametrize(("text", "key"), [("17", 17), ("", None), ("x", None), (str(10**30), None)])
 def test_a_text_is_a_primary_key_or_none(text, key):
     assert primary_key(text) == key
+
+
+def test_those_without_a_name_are_called_by_what_is_nobodys_name():
+    assert nameless("") == "(anonymous)"
+    assert nameless("17") == "(gone: 17)"
+    for name in (nameless(""), nameless("17")):
+        with pytest.raises(ValidationError):
+            User(username=name, password="x").full_clean()

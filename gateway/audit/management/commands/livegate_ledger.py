@@ -22,7 +22,7 @@ from .....serializers.hashids import InvalidHashid
 from ... import ledger
 from ...models import LedgerEntry
 from ...objects import instance_of
-from ...people import ANONYMOUS, keys_named, names_of, primary_key
+from ...people import keys_named, nameless, names_of, primary_key
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -161,20 +161,19 @@ def user_called(options: Row) -> Any:
 
 
 def rows(found: Iterable[Any]) -> Iterator[Row]:
-    """What was found, each with the name that its user has today; without one, with what stands for them."""
+    """What was found, each with the username of today: None for one who is gone or was anonymous."""
     rest = iter(found)
     while some := list(islice(rest, CHUNK)):
-        names = names_of({one.user for one in some}) | {ANONYMOUS: "(anonymous)"}
+        names = names_of({one.user for one in some})
         for one in some:
-            row = asdict(one)
-            named = {"at": one.at.isoformat(), "user": names.get(one.user, one.user), "user_key": one.user}
-            yield {**row, **named}
+            yield {**asdict(one), "at": one.at.isoformat(), "user": names.get(one.user), "user_key": one.user}
 
 
 def as_table(columns: list[str], found: Iterator[Row]) -> Iterator[str]:
     """Columns for people: those that tell most, as wide as needed. All rows are read first."""
-    head = {name: name.replace("_", " ") for name in IN_TABLE}
-    cells = [[printable(text(row[name])) for name in IN_TABLE] for row in chain([head], found)]
+    shown = [name for name in IN_TABLE if name in columns]
+    people = ({**row, "user": row["user"] or nameless(row["user_key"])} for row in found)
+    cells = [shown, *([printable(text(row[name])) for name in shown] for row in people)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -202,7 +201,7 @@ FORMATS = {"table": as_table, "csv": as_csv, "json": as_json}
 
 
 def text(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(value) if isinstance(value, tuple) else str("" if value is None else value)
 
 
 def printable(cell: str) -> str:
