@@ -26,8 +26,10 @@ from .listener import Listener
 from .logs import report
 from .messages import Refusal
 from .metrics import count
+from .notices import token_of_socket
 from .paces import Pace
 from .registry import Registry
+from .rolls import attendants
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
 
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
     from .subscriptions import Key, Socket
 
 # WebSocket close codes: for who was logged out, deactivated or deleted, or whose right to be there expired; for who
-# sends too much, or is there too often.
-UNAUTHORIZED, TOO_MANY = 4401, 4429
+# sends too much, or is there too often; for whom an operator has closed.
+UNAUTHORIZED, TOO_MANY, CLOSED = 4401, 4429, 4403
 COUNTED: dict[int, Count] = {
+    CLOSED: "sockets_closed",
     UNAUTHORIZED: "sockets_expelled",
     delivery.TOO_SLOW: "sockets_too_slow",
     TOO_MANY: "sockets_too_many",
@@ -74,12 +77,15 @@ class Hub:
         self._delivery = Delivery(self, self._backlog)
         self._evaluator = Evaluator(self, self._backlog, self._delivery)
         self._examiner = Examiner(self.expel)
+        self._attendants = [make(self) for make in attendants]
         self._listener = Listener(self._hear, self._miss, self._go_deaf)
         courier.use(self._loop)
         self.spawn(self._keep(self._listener.keep_listening))
         self.spawn(self._keep(self._evaluator.keep_evaluating))
         self.spawn(self._keep(self._examiner.keep_examining))
         self.spawn(self._keep(lambda: keep_sweeping(self)))
+        for attendant in self._attendants:
+            self.spawn(self._keep(attendant.keep_attending))
 
     @property
     def sockets(self) -> Collection[Socket]:
@@ -101,6 +107,7 @@ class Hub:
         """Take in a socket that was opened. One of a session that has just ended is closed at once, and so is one of a
         user who has as many as they may."""
         socket.number = next(self._numbers)
+        socket.token = token_of_socket(self.identity, socket.number)
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
         self._await_expiry(socket)
@@ -184,12 +191,19 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._evaluator.stop()
         await self._examiner.stop()
+        for attendant in self._attendants:
+            await attendant.stop()
 
     # Hearing
 
     def _hear(self, notice: Notice) -> None:
         if notice.kind == "logout":
             self._log_out(notice.token)
+        elif notice.kind == "close":
+            self._close(notice.token)
+        elif notice.kind == "roll":
+            for attendant in self._attendants:
+                attendant.call(notice.token)
         elif notice.kind == "access":
             self._hear_of_access(notice)
         elif watch := self._registry.watching.get((notice.label, notice.hashid)):
@@ -226,6 +240,12 @@ class Hub:
         self._logged_out.setdefault(token, now)
         for socket in list(self._registry.sockets_of(token)):
             self.expel(socket)
+
+    def _close(self, token: str) -> None:
+        """Close one socket for an operator. What stands for its user or session, which anybody may have heard who hears
+        notices, closes nothing."""
+        for socket in [one for one in self._registry.sockets_of(token) if one.token == token]:
+            self.expel(socket, CLOSED)
 
     def _miss(self) -> None:
         """Anything may have changed, rights too."""

@@ -12,6 +12,7 @@ Count = Literal[
     "views_alone",
     "canaries",
     "canary_mismatches",
+    "sockets_closed",
     "sockets_expelled",
     "sockets_too_many",
     "sockets_too_slow",
