@@ -9,6 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -182,7 +183,7 @@ class Asking:
         self.pause = FIRST_PAUSE  # until it is looked again
         self._token = uuid4().hex
         self._ends = time.monotonic() + timeout
-        self._called = 0.0
+        self._called = -inf
         self._using = router.db_for_write(RollCall)
 
     def begin(self) -> None:
@@ -195,12 +196,12 @@ class Asking:
     def is_over(self) -> bool:
         """Whether all have answered, or need not be waited for any longer. Calls, again where somebody may not have
         heard it."""
+        if not self._missing():
+            return True
         now = time.monotonic()
         if now >= self._called + AGAIN_AFTER:
             self._called = now
             courier.post([Notice("roll", token=self._token)])
-        elif not self._missing():
-            return True
         self.pause = min(2 * self.pause, LONGEST_PAUSE, max(self._ends - now, 0))
         return now >= self._ends
 
