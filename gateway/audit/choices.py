@@ -11,39 +11,29 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from ...serializers.hashids import InvalidHashid
 from .objects import instance_of
-from .people import keys_named, primary_key
+from .people import ANONYMOUS, keys_named, nameless, primary_key
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from .register import Register
 
-ANONYMOUS = "(anonymous)"
-
-
-def part_of(register: Register, *, user: str, instance: str, tenant: str, socket: str) -> Register:
-    """The part that these texts name; '' is no choice. A user by name, ``(anonymous)`` for those who are; an instance
-    as ``board.Card:7sd8f``, with the id that clients have; a tenant as ``board.Organization:5``, with its primary key.
+def chosen(*, user: str = "", instance: str = "", tenant: str = "", socket: str = "") -> dict[str, Any]:
+    """What ``Register.of`` takes, for these texts; '' is no choice. A user by name, ``(anonymous)`` for who is; an
+    instance as ``board.Card:7sd8f``, with the id that clients have; a tenant as ``board.Organization:5``, with its
+    primary key; a socket by its name.
 
     Raises ValueError, with a sentence, for what names nothing.
     """
-    about: dict[str, Any] = {}
-    if user:
-        about["user"] = user_called(user)
-    if instance:
-        about["instance"] = instance_called(instance)
-    if tenant:
-        about["tenant"] = tenant_called(tenant)
-    if socket:
-        about["socket"] = socket
-    try:
-        return register.of(**about)
-    except LookupError as error:
-        raise ValueError(error.args[0]) from error
+    return {
+        "user": user_called(user) if user else None,
+        "instance": instance_called(instance) if instance else None,
+        "tenant": tenant_called(tenant) if tenant else None,
+        "socket": socket or None,
+    }
 
 
 def user_called(name: str) -> Any:
-    if name == ANONYMOUS:
+    if name == nameless(ANONYMOUS):
         return AnonymousUser()
     for key in keys_named(name):
         return get_user_model()(pk=primary_key(key))

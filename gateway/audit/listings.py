@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .choices import ANONYMOUS
-from .people import names_of
+from .people import nameless, names_of
 
 if TYPE_CHECKING:
     from .register import OpenSocket, OpenSubscription, Register
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A subscription; or a socket that has none, whose ``model`` is ''. ``name`` is the user's today, or what stands for
-    one who is gone."""
+    """A subscription; or a socket that has none, whose ``model`` is ''. ``name`` is the user's of today, or
+    what stands in its place."""
 
     socket: str
     host: str
@@ -36,7 +35,7 @@ class Row:
 
 def rows_of(register: Register) -> list[Row]:
     """All of it, by the users' names."""
-    names = names_of({one.user for one in register.sockets}) | {"": ANONYMOUS}
+    names = names_of({one.user for one in register.sockets})
     busy = {one.socket for one in register.subscriptions}
     rows = [row_of(one.socket, names, one) for one in register.subscriptions]
     rows += [row_of(one, names) for one in register.sockets if one not in busy]
@@ -49,7 +48,7 @@ def row_of(socket: OpenSocket, names: dict[str, str], subscription: OpenSubscrip
         "host": socket.process.host,
         "pid": socket.process.pid,
         "user": socket.user,
-        "name": names.get(socket.user, socket.user),
+        "name": names.get(socket.user) or nameless(socket.user),
         "opened": socket.opened,
         "is_behind": socket.is_behind,
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ....courier import courier
-from ...choices import part_of
+from ...choices import chosen
 from ...listings import Row, age, rows_of
 from ...register import close, roll_call
 from .livegate_ledger import printable
@@ -34,10 +34,10 @@ class Command(BaseCommand):
         parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="seconds to wait; default: 5")
 
     def handle(self, *args: Any, timeout: float, **options: Any) -> None:
-        about = {name: options[name] for name in ("user", "instance", "tenant", "socket")}
         try:
-            found = part_of(roll_call(timeout), **about)
-        except ValueError as error:
+            about = chosen(**{name: options[name] for name in ("user", "instance", "tenant", "socket")})
+            found = roll_call(timeout).of(**about)
+        except (LookupError, ValueError) as error:
             raise CommandError(str(error)) from error
         closed, open_still = close_and_look(found, timeout) if options["close"] else (0, 0)
         if options["json"]:
