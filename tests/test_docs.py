@@ -166,7 +166,7 @@ def test_the_settings_page_lists_all_log_words() -> None:
 
 def test_the_settings_page_has_the_level_of_each_log_word() -> None:
     levels = {"report": "ERROR", "warn": "WARNING", "tell": "INFO"}
-    source = "".join(path.read_text() for path in (ROOT / "gateway").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "gateway").rglob("*.py"))
     logged = {word: levels[function] for function, word in re.findall(r'\b(report|warn|tell)\(\s*"(\w+)"', source)}
 
     assert {word: level for word, level, *_ in table("docs/settings.md", "Log words")} == logged

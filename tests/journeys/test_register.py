@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import servers
-from site_client import code_of, rest, watching
+from site_client import PATIENCE, code_of, rest, watching
 
 if TYPE_CHECKING:
     import subprocess
@@ -33,6 +33,15 @@ async def listed(site: SimpleNamespace, *words: str) -> dict[str, Any]:
     return json.loads(await asyncio.to_thread(servers.manage, site.environment, *COMMAND, *words))  # type: ignore[no-any-return]
 
 
+async def all_entered(site: SimpleNamespace, processes: int) -> dict[str, Any]:
+    """The same, as soon as so many processes have said that they are there: that is not waited for when a client is
+    let in."""
+    async with asyncio.timeout(PATIENCE):
+        while len((found := await listed(site, "30"))["processes"]) != processes:
+            pass
+    return found
+
+
 COMMAND = ("livegate_subscriptions", "--json", "--timeout")
 
 
@@ -47,7 +56,7 @@ def standing_still(server: subprocess.Popen) -> Iterator[None]:
 
 async def test_the_register_has_what_is_on_both_processes_and_closes_it_there(site, other):
     async with watching(site, "amira", "cleo", "") as here, watching(other, "amira", "dev") as there:
-        found = await listed(site, "30")
+        found = await all_entered(site, 2)
         assert sorted((row["name"], row["hashid"]) for row in found["subscriptions"]) == [
             (name, site.hashid) for name in ("(anonymous)", "amira", "amira", "cleo", "dev")
         ]
@@ -72,7 +81,7 @@ async def test_the_register_has_what_is_on_both_processes_and_closes_it_there(si
 
 async def test_who_does_not_answer_is_named_and_what_is_there_is_not_said_to_be_closed(site, other):
     async with watching(site, "cleo") as [here], watching(other, "amira") as [there]:
-        assert len((await listed(site, "30"))["processes"]) == 2
+        await all_entered(site, 2)
 
         with standing_still(other.server):
             found = await listed(site, "2", "--close")
@@ -89,7 +98,7 @@ async def test_a_process_that_was_killed_is_named_until_it_counts_as_gone(site):
     with servers.uvicorn(site.environment) as (address, server):
         killed = SimpleNamespace(**{**vars(site), "address": address})
         async with watching(killed, "amira"):
-            assert len((await listed(site, "30"))["processes"]) == 1
+            await all_entered(site, 1)
             os.kill(server.pid, signal.SIGKILL)
 
             found = await listed(site, "1")
