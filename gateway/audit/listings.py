@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .people import nameless, names_of
 
@@ -43,7 +43,7 @@ def rows_of(register: Register) -> list[Row]:
 
 
 def row_of(socket: OpenSocket, names: dict[str, str], subscription: OpenSubscription | None = None) -> Row:
-    of_socket = {
+    of_socket: dict[str, Any] = {
         "socket": socket.name,
         "host": socket.process.host,
         "pid": socket.process.pid,

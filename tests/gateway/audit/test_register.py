@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card, Organization
+from clients import PATIENCE
 from django.contrib.auth.models import AnonymousUser, Group
 from django.db import transaction
 from django.utils import timezone
@@ -20,8 +20,6 @@ from livegate.gateway.courier import courier
 from livegate.gateway.hub import _hubs
 from livegate.gateway.metrics import counts
 from livegate.gateway.notices import Notice, token_of_socket
-
-PATIENT = 30
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +53,7 @@ def add_hub(identity, **facts):
 
 
 async def test_it_has_every_socket_and_every_subscription(demo, entered):
-    found = await aroll_call(PATIENT)
+    found = await aroll_call(PATIENCE)
 
     [process] = found.processes
     assert process.identity == the_hub().identity
@@ -79,13 +77,13 @@ async def test_when_it_was_verified_and_on_which_basis_is_what_the_hub_has(demo,
     for subscription in the_hub().subscriptions():
         subscription.verified, subscription.basis, subscription.admitted = 1_700_000_000.0, "is_owner=yes", False
 
-    one, *_ = (await aroll_call(PATIENT)).subscriptions
+    one, *_ = (await aroll_call(PATIENCE)).subscriptions
 
     assert (one.verified, one.basis, one.since) == (datetime.fromtimestamp(1_700_000_000, UTC), "is_owner=yes", None)
 
 
 async def test_a_thread_can_call_the_roll_and_nothing_is_left_of_it(entered):
-    found = await sync_to_async(partial(roll_call, timeout=PATIENT), thread_sensitive=False)()
+    found = await sync_to_async(roll_call)(PATIENCE)
 
     assert len(found.sockets) == 4
     assert not await RollCall.objects.aexists()
@@ -93,7 +91,7 @@ async def test_a_thread_can_call_the_roll_and_nothing_is_left_of_it(entered):
 
 
 async def test_with_nobody_there_it_is_empty():
-    found = await aroll_call(PATIENT)
+    found = await aroll_call(PATIENCE)
 
     assert (found.sockets, found.subscriptions, found.processes, found.unanswered) == ((), (), (), ())
 
@@ -121,7 +119,7 @@ async def test_who_was_not_seen_for_long_or_stops_meanwhile_is_not_waited_for(en
 
     monkeypatch.setattr(Asking, "_missing", stop_one)
 
-    found = await aroll_call(PATIENT)
+    found = await aroll_call(PATIENCE)
 
     assert found.unanswered == ()
     assert len(found.processes) == 1
@@ -139,7 +137,7 @@ async def test_it_is_called_again_where_it_was_not_heard(entered, monkeypatch):
 
     monkeypatch.setattr(courier, "post", lose_the_first)
 
-    assert len((await aroll_call(PATIENT)).sockets) == 4
+    assert len((await aroll_call(PATIENCE)).sockets) == 4
 
 
 async def test_what_others_have_left_is_removed_by_the_next(entered):
@@ -148,7 +146,7 @@ async def test_what_others_have_left_is_removed_by_the_next(entered):
         call = await RollCall.objects.acreate(token=token, at=at)
         await RollSheet.objects.acreate(roll=call, process="p", number=0, is_last=True, sockets=[])
 
-    await aroll_call(PATIENT)
+    await aroll_call(PATIENCE)
 
     left = await RollCall.objects.aget()
     assert str(left) == f"roll call at {left.at}"
@@ -183,7 +181,7 @@ def test_in_a_transaction_nobody_would_see_it():
 
 
 async def test_it_can_be_narrowed_by_whom_what_and_where(demo, entered):
-    found = await aroll_call(PATIENT)
+    found = await aroll_call(PATIENCE)
     northwind = await Organization.objects.aget(name="Northwind")
 
     @sync_to_async
@@ -206,7 +204,7 @@ async def test_it_can_be_narrowed_by_whom_what_and_where(demo, entered):
 
 
 async def test_what_can_be_no_part_is_said(demo, entered):
-    found = await aroll_call(PATIENT)
+    found = await aroll_call(PATIENCE)
 
     for about, error in (({"instance": Group(pk=1)}, LookupError), ({"user": 17}, TypeError)):
         with pytest.raises(error):
@@ -214,7 +212,7 @@ async def test_what_can_be_no_part_is_said(demo, entered):
 
 
 async def test_of_a_client_that_holds_what_no_model_has_the_key_is_unknown(demo, entered):
-    one, *_ = (await aroll_call(PATIENT)).subscriptions
+    one, *_ = (await aroll_call(PATIENCE)).subscriptions
     names = [("board.Card", "not-an-id"), ("board.Gone", one.hashid)]
 
     assert [type(one)(one.socket, *name, None, None, "", None).key for name in names] == ["", ""]
@@ -225,7 +223,7 @@ async def test_of_a_client_that_holds_what_no_model_has_the_key_is_unknown(demo,
 
 async def test_the_sockets_of_a_part_are_closed_and_no_others(demo, entered):
     before = counts()["sockets_closed"]
-    found = (await aroll_call(PATIENT)).of(user=demo.amira)
+    found = (await aroll_call(PATIENCE)).of(user=demo.amira)
 
     assert close(found) == 2
 
@@ -234,7 +232,7 @@ async def test_the_sockets_of_a_part_are_closed_and_no_others(demo, entered):
     await entered["dev"].nothing()
     await entered["nobody"].nothing()
     assert counts()["sockets_closed"] == before + 2
-    assert len((await aroll_call(PATIENT)).sockets) == 2
+    assert len((await aroll_call(PATIENCE)).sockets) == 2
 
 
 async def test_by_what_stands_for_a_user_nobody_is_closed(demo, entered):

@@ -6,8 +6,11 @@ import pytest
 from board.models import Board, Card, Organization
 from django.contrib.auth.models import Group
 from guardian.models import UserObjectPermission
+from rest_framework.serializers import ModelSerializer
 
+from livegate.gateway.audit import tenants
 from livegate.gateway.audit.tenants import paths_to, users_of
+from livegate.gateway.publications import Publication
 from livegate.permissions import same_tenant
 
 pytestmark = pytest.mark.django_db
@@ -47,8 +50,9 @@ def test_what_no_permission_leads_to_is_no_tenant(demo):
         ("is_authenticated", Organization, []),
     ],
 )
-def test_a_path_of_attributes_is_asked_as_querysets_take_it(republish, monkeypatch, path, model, found):
-    monkeypatch.setattr("livegate.gateway.publications._publications", {})
-    republish(Card, lambda viewer, instance: None, to=same_tenant("board", path))
+def test_a_path_of_attributes_is_asked_as_querysets_take_it(monkeypatch, path, model, found):
+    # To publish it would have the rows on the path watched from then on.
+    publication = Publication(Card, ModelSerializer, same_tenant("board", path), None, None)
+    monkeypatch.setattr(tenants, "all_publications", lambda: [publication])
 
     assert list(paths_to(model)) == found
