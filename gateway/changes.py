@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db.models.signals import post_delete, post_save, pre_save
 from model_utils import FieldTracker
 
-from .notifications import announce
+from ..serializers.hashids import encode
+from .notifications import announce, key_in
 from .publications import relatives
+from .trail import note_unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -47,6 +49,19 @@ def saving(instance: Model, update_fields: Collection[str] | None) -> Iterator[N
         announce("create" if created else "update", [instance], settle=settle)
     else:
         settle()
+        note_unchanged(instance, tracked_fields(instance), update_fields)
+
+
+def note_unchanged(instance: Model, watched: Collection[str], update_fields: Collection[str] | None) -> None:
+    """Remember, for who asks why nothing was told, that this save was no change. No error of it reaches who saves."""
+    with suppress(Exception):
+        for publication in relatives(type(instance)):
+            hashid = encode(publication.model, key_in(publication.model, instance))
+            note_unwatched(publication.label, hashid, watched, update_fields)
+
+
+def tracked_fields(instance: Model) -> list[str]:
+    return sorted({field for name in tracker_names(type(instance)) for field in getattr(instance, name).fields})
 
 
 def tracked_change(instance: Model, update_fields: Collection[str] | None) -> bool:
@@ -120,10 +135,14 @@ def before_save(
     setattr(instance, BEFORE, row)
 
 
-def after_save(sender: type[Model], instance: Model, created: bool, **_: Any) -> None:
+def after_save(
+    sender: type[Model], instance: Model, created: bool, update_fields: Collection[str] | None, **_: Any
+) -> None:
     before = vars(instance).pop(BEFORE, None)
     if before is None or any(differs(instance, name, value) for name, value in before.items()):
         announce("create" if created else "update", [instance])
+    else:
+        note_unchanged(instance, watched_fields(sender) or (), update_fields)
 
 
 def after_fixture(sender: type[Model], instance: Model, raw: bool, **_: Any) -> None:

@@ -14,6 +14,7 @@ from .credentials import Credentials
 from .decisions import Pair
 from .hub import TOO_MANY, enter, leave
 from .messages import Refusal, parse
+from .metrics import count
 from .publications import find
 from .subscriptions import Socket
 
@@ -63,6 +64,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
         try:
             await self.carry_out(parse(text_data))
         except Refusal as refusal:
+            count("messages_refused")
             await self.hub.answer(self.socket, frames.refused(refusal.code, refusal.request_id))
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:

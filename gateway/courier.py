@@ -13,8 +13,10 @@ from uuid import uuid4
 
 from ..serializers.settings import setting
 from .logs import report, tell
+from .metrics import count
 from .notices import Bulletin
 from .streams import Stream, send
+from .tracing import origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,9 +54,11 @@ class Courier:
 
     def post(self, notices: Iterable[Notice]) -> None:
         """Have these notices sent; returns at once, from any thread, whether it has an event loop or not."""
+        here = origin()
         with self._lock:
             for notice in notices:
-                self._stream_to(notice.group).add(notice)
+                self._stream_to(notice.group).add(notice, here)
+                count("notices_posted")
             for stream in self._streams.values():
                 self._wake(stream)
 

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..serializers.settings import setting
 from . import frames
 from .logs import report
+from .metrics import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
 
     from .backlog import Backlog
     from .decisions import Decision
+    from .recorder import Recorder
     from .subscriptions import Socket, Subscription
+    from .tracing import Way
 
     Decided = tuple[Subscription, Decision]
     # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
@@ -36,8 +39,8 @@ INTERNAL_ERROR, TOO_SLOW = 1011, 4408
 class Sender(Protocol):
     """For whom is delivered: a hub."""
 
-    def unsubscribe(self, socket: Socket, key: tuple[str, str]) -> None: ...
-    def drop(self, socket: Socket) -> None: ...
+    def forget(self, subscription: Subscription) -> None: ...
+    def drop(self, socket: Socket, code: int) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
     def has_news(self, socket: Socket) -> bool: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
@@ -51,14 +54,16 @@ class Delivery:
     ``SLOW_CLIENT_TIMEOUT`` is closed.
     """
 
-    def __init__(self, hub: Sender, backlog: Backlog) -> None:
+    def __init__(self, hub: Sender, backlog: Backlog, recorder: Recorder) -> None:
         self.due: deque[Parcel] = deque()
         self.runner: asyncio.Task[None] | None = None
         self._hub = hub
         self._backlog = backlog
+        self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._sending_to: Socket | None = None  # the runner's
         self._all_handed_out = asyncio.Event()
+        self._frames_sent = 0  # and not counted yet
 
     async def finish(self) -> None:
         """Until everything was handed out; what waits for a slow client was."""
@@ -66,9 +71,11 @@ class Delivery:
             self._all_handed_out.clear()
             await self._all_handed_out.wait()
 
-    def hand_out(self, parcels: Collection[Parcel]) -> None:
+    def hand_out(self, parcels: Collection[Parcel], way: Way | None = None) -> None:
         """Send these. Their sockets are busy, and put back when it is done."""
         self.due.extend(parcels)
+        if way is not None and way.is_recorded:
+            self._hub.spawn(way.delivering(len(parcels), self.finish))
         self._run_on()
 
     def tell(self, sockets: Iterable[Socket]) -> None:
@@ -86,6 +93,7 @@ class Delivery:
         try:
             async with asyncio.timeout(setting("SLOW_CLIENT_TIMEOUT")):
                 await socket.send(frame)
+            count("frames_sent")
         except TimeoutError:
             self._time_out(socket)
 
@@ -116,9 +124,15 @@ class Delivery:
                 if socket.parcels:
                     self._resume(socket)
             relief.cancel()
+            self._count()
             if self.runner is runner:
                 await asyncio.sleep(0)  # everything else in this loop has its turn
         self._relieve(runner)
+
+    def _count(self) -> None:
+        """All at once: there may be a thousand in a moment."""
+        count("frames_sent", self._frames_sent)
+        self._frames_sent = 0
 
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
@@ -151,13 +165,19 @@ class Delivery:
         for position, (subscription, decision) in enumerate(made):
             if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
+            if subscription.basis and not self._recorder.may_settle(subscription, decision):
+                self._backlog.mark(subscription, subscription.made_for)
+                continue
             if position and self._loop.time() > expires:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
-                if number and self._is_too_late(subscription, decision, frame, expires):
-                    subscription.etag = UNKNOWN
-                    break
+                if decision is not None and frame is decision.frame:
+                    if number and self._is_too_late(subscription, expires):
+                        subscription.etag = UNKNOWN
+                        break
+                    if subscription.basis:
+                        self._recorder.show(subscription, decision)
                 await self._send(socket, frame)
         if decided is not None:
             self._backlog.put_back(socket, [])
@@ -167,6 +187,7 @@ class Delivery:
 
     async def _send(self, socket: Socket, frame: str) -> None:
         await socket.send(frame)
+        self._frames_sent += 1
         if socket.patience is not None:  # it takes something, if slowly
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
 
@@ -175,19 +196,18 @@ class Delivery:
         if is_cancelled(socket.delivery):  # by ourselves, and not somewhere in what sends
             raise error
         if not is_gone(error):
+            count("sockets_failed")
             report("delivery_failed", "A socket could not be sent its views, and is closed.", error)
-        self._hub.drop(socket)
+        self._hub.drop(socket, INTERNAL_ERROR)
         try:
             await socket.close(INTERNAL_ERROR)
         except (Exception, asyncio.CancelledError):
             if is_cancelled(socket.delivery):
                 raise
 
-    def _is_too_late(self, subscription: Subscription, decision: Decision, frame: str, expires: float) -> bool:
+    def _is_too_late(self, subscription: Subscription, expires: float) -> bool:
         """Whether a view that waited for an answer before it is not to be sent any more: it is made anew, or was given
         up meanwhile."""
-        if decision is None or frame is not decision.frame:  # an answer, which is never too late
-            return False
         if not subscription.is_current:
             return True
         if self._loop.time() > expires:
@@ -197,9 +217,14 @@ class Delivery:
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
+        requests, was_admitted = len(subscription.requests), subscription.admitted
         texts = subscription.settle(decision)
+        if subscription.basis:
+            self._recorder.settled(subscription, decision, requests, was_admitted)
+            if decision is None and len(texts) > requests:  # something was taken away besides
+                self._recorder.took_away(subscription)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
-            self._hub.unsubscribe(subscription.socket, subscription.key)
+            self._hub.forget(subscription)
         return texts
 
 

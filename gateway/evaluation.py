@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -27,7 +28,7 @@ from .canary import Mismatch, is_trusted, sing
 from .decisions import View
 from .grounds import NOT_THERE, Ground
 from .logs import deny, report, tell
-from .metrics import count
+from .metrics import count, observe
 from .primary import from_primary
 from .publications import is_serializer
 from .snapshots import is_spoiled, snapshot
@@ -71,17 +72,27 @@ def evaluate(pairs: Iterable[Pair], grounds: Grounds | None = None) -> dict[Pair
 
     ``grounds`` tells afterwards on what each decision rests.
     """
+    begun = perf_counter()
+    try:
+        decisions = decide_batch(list(dict.fromkeys(pairs)), grounds)
+        observe("evaluation_audiences", len({id(view) for view in decisions.values() if view is not None}))
+        return decisions
+    finally:
+        observe("evaluation_seconds", perf_counter() - begun)
+
+
+def decide_batch(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     count("evaluations")
-    batch = list(dict.fromkeys(pairs))
-    publications = {pair.publication for pair in batch}
+    count("pairs_evaluated", len(pairs))
+    publications = {pair.publication for pair in pairs}
     if all(is_trusted(publication) for publication in publications):
-        decisions = decide_together(batch, grounds)
+        decisions = decide_together(pairs, grounds)
     elif len(publications) > 1:
-        decisions = decide_apart(batch, grounds)
+        decisions = decide_apart(pairs, grounds)
     else:
-        decisions = decide_each(batch, grounds)
+        decisions = decide_each(pairs, grounds)
     if grounds is not None:
-        grounds.forget(pair for pair in batch if pair not in decisions)
+        grounds.forget(pair for pair in pairs if pair not in decisions)
     return decisions
 
 
@@ -89,7 +100,7 @@ def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, De
     try:
         return decide(pairs, grounds)
     except Mismatch:
-        return evaluate(pairs, grounds)
+        return decide_batch(pairs, grounds)
     except Interrupted:
         return decide_each(pairs, grounds)
     except Exception:
@@ -134,7 +145,7 @@ def decide_apart(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decis
     failure: Exception | None = None
     for publication in dict.fromkeys(pair.publication for pair in pairs):
         try:
-            decisions |= evaluate([pair for pair in pairs if pair.publication is publication], grounds)
+            decisions |= decide_batch([pair for pair in pairs if pair.publication is publication], grounds)
         except Exception as error:
             failure = error
             report("evaluation_failed", f"No {publication.label} could be read.", error, model=publication.label)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from math import ceil
-from typing import TYPE_CHECKING, Protocol
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
 from . import delivery
 from .entries import RETRY
 from .evaluation import evaluate
+from .grounds import Grounds
 from .listener import FIRST_PAUSE, LONGEST_PAUSE
 from .logs import report
+from .tracing import Way
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Coroutine, Mapping
 
     from .backlog import Backlog, Batch
-    from .decisions import Decision, Pair
+    from .decisions import Decision, Pair, View
     from .delivery import Delivery, Parcel
+    from .publications import Level, Publication
+    from .recorder import Recorder
     from .subscriptions import Socket, Subscription
 
 # Seconds that an evaluation may take before everybody is told that it takes long.
@@ -37,29 +42,32 @@ class Watched(Protocol):
     @property
     def hears(self) -> bool: ...
     def tell(self, sockets: Collection[Socket]) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
 
 
 class Evaluator:
     """Evaluates one batch while the one before is sent, in a thread of its own."""
 
-    def __init__(self, hub: Watched, backlog: Backlog, delivery: Delivery) -> None:
+    def __init__(self, hub: Watched, backlog: Backlog, delivery: Delivery, recorder: Recorder) -> None:
         # The database could not be asked about these; it is tried again.
         self.undecided: dict[Subscription, None] = {}
         self.is_stuck = False  # an evaluation takes very long
         self._hub = hub
         self._backlog = backlog
         self._delivery = delivery
+        self._recorder = recorder
         self._worker = Worker("evaluator")
         self._loop = asyncio.get_running_loop()
         self._pause = FIRST_PAUSE  # before it is tried again
         self._retry: asyncio.TimerHandle | None = None  # that has it tried again
         self._room = setting("BATCH_SIZE")  # of the next batch
-        self._release: asyncio.TimerHandle | None = None  # of a batch in which something is refused
+        self._refusing = 0  # batches in which something is refused, or parts of one, that were not handed out
+        self._releases: set[asyncio.TimerHandle] = set()  # that have them handed out
 
     @property
     def rests(self) -> bool:
-        """Whether nothing that was made waits to be handed out."""
-        return self._release is None
+        """Whether nothing is left to be refused of what was evaluated."""
+        return not self._refusing
 
     async def keep_evaluating(self) -> None:
         """Until cancelled."""
@@ -67,7 +75,7 @@ class Evaluator:
             await self._backlog.wait()
             # While nothing is heard no request is answered, for the answer promises that no change is missed from then
             # on. And none is looked at before others are refused: when it is answered would tell how long they took.
-            batch = self._backlog.take(self._room, with_requests=self._hub.hears and self._release is None)
+            batch = self._backlog.take(self._room, with_requests=self._hub.hears and self.rests)
             try:
                 if batch:
                     await self._make(batch)
@@ -77,7 +85,7 @@ class Evaluator:
                 raise
 
     async def stop(self) -> None:
-        for timer in (self._retry, self._release):
+        for timer in (self._retry, *self._releases):
             if timer is not None:
                 timer.cancel()
         await self._worker.stop()
@@ -91,9 +99,18 @@ class Evaluator:
         begun = self._loop.time()
         items = [item for taken in batch.values() for item in taken]
         decisions: dict[Pair, Decision] = {}
+        levels = {publication: publication.level for publication in {item.pair.publication for item in items}}
+        way = Way()
+        verified = time()  # not later than what is read
         patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
         try:
-            decisions = await self._worker.do(evaluate, [item.pair for item in items])
+            if all(level == "off" for level in levels.values()):
+                decisions = await self._worker.do(way.evaluating(evaluate), [item.pair for item in items])
+                bases = {}
+            else:
+                decisions, bases = await self._worker.do(
+                    way.evaluating(evaluate_on_record), [item.pair for item in items]
+                )
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
         finally:
@@ -104,25 +121,70 @@ class Evaluator:
         self._adapt(items)
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
+        for item in items:
+            self._recorder.withhold(item)  # what was made before and not sent
+            if item.pair in decisions:
+                item.verified, item.basis = verified, bases.get(item.pair, "")
         parcels: list[Parcel] = [
             (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
             for socket, taken in batch.items()
         ]
-        if any(item.requests and decisions.get(item.pair, ...) is None for item in items):
-            self._hand_out_on_a_beat(parcels, begun)
-        else:
-            self._delivery.hand_out(parcels)
+        refuses = any(item.requests and decisions.get(item.pair, ...) is None for item in items)
+        if "strict" in levels.values():
+            parcels = self._set_apart(parcels, levels, begun, refuses, way)
+        self._hand_out(parcels, begun, refuses, way)
         if was_stuck:
             self._hub.tell(self._hub.sockets)
 
-    def _hand_out_on_a_beat(self, parcels: list[Parcel], begun: float) -> None:
-        """All of them: also what is shown beside a refusal would tell how long that took."""
-        beats = max(ceil((self._loop.time() - begun) / REFUSAL_BEAT), 1)
-        self._release = self._loop.call_at(begun + beats * REFUSAL_BEAT, self._hand_out_now, parcels)
+    def _set_apart(
+        self, parcels: list[Parcel], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
+    ) -> list[Parcel]:
+        """The parcels in which nothing has to be on record before it is shown; the others follow when it is."""
+        apart, others = [], []
+        showings: list[tuple[Subscription, View]] = []
+        for socket, decided, expires in parcels:
+            strict = [
+                (item, decision)
+                for item, decision in decided
+                if levels[item.pair.publication] == "strict" and decision and item.would_show(decision, item.requests)
+            ]
+            showings += strict
+            (apart if strict else others).append((socket, decided, expires))
+        if showings:
+            self._refusing += refuses
+            self._hub.spawn(self._hand_out_when_on_record(apart, showings, begun, refuses, way))
+        return others
 
-    def _hand_out_now(self, parcels: list[Parcel]) -> None:
-        self._release = None
-        self._delivery.hand_out(parcels)
+    async def _hand_out_when_on_record(
+        self, parcels: list[Parcel], showings: list[tuple[Subscription, View]], begun: float, refuses: bool, way: Way
+    ) -> None:
+        is_on_record = await self._recorder.authorize(showings)
+        expires = parcels[0][2]
+        if not is_on_record or self._loop.time() > expires:
+            waiting = [item for item, _ in showings]
+            self._try_again_later(waiting, {})
+            parcels = [
+                (socket, [(item, decision) for item, decision in decided if item not in self.undecided], expires)
+                for socket, decided, expires in parcels
+            ]
+        self._refusing -= refuses
+        self._hand_out(parcels, begun, refuses, way)
+
+    def _hand_out(self, parcels: list[Parcel], begun: float, refuses: bool, way: Way) -> None:
+        """At once; where something is refused, on a beat: what is shown beside it would tell how long that took."""
+        if refuses:
+            self._refusing += 1
+            beats = max(ceil((self._loop.time() - begun) / REFUSAL_BEAT), 1)
+            beat = begun + beats * REFUSAL_BEAT
+            self._releases.add(self._loop.call_at(beat, self._hand_out_now, parcels, way))
+        else:
+            self._delivery.hand_out(parcels, way)
+
+    def _hand_out_now(self, parcels: list[Parcel], way: Way) -> None:
+        now = self._loop.time()
+        self._refusing -= 1
+        self._releases = {timer for timer in self._releases if timer.when() > now}
+        self._delivery.hand_out(parcels, way)
         self._backlog.resume()
 
     def _be_stuck(self) -> None:
@@ -154,3 +216,12 @@ class Evaluator:
         disturbed, self._backlog.is_disturbed = self._backlog.is_disturbed, False
         outdated = sum(one.socket.dirty.get(one, False) for one in made) if disturbed else 0
         self._room = max(1, len(made) // 2) if 2 * outdated > len(made) else min(2 * self._room, setting("BATCH_SIZE"))
+
+
+def evaluate_on_record(pairs: list[Pair]) -> tuple[dict[Pair, Decision], dict[Pair, str]]:
+    """What is decided, and the basis of each decision about what is on record."""
+    grounds = Grounds()
+    decisions = evaluate(pairs, grounds)
+    on_record = [pair for pair in decisions if pair.publication.level != "off"]
+    bases = grounds.divide(on_record)
+    return decisions, {pair: basis for basis, alike in bases.items() for pair in alike}

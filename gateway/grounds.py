@@ -71,6 +71,10 @@ class Grounds:
         """
         return self._grounds[pair].basis(pair.viewer)
 
+    def failure(self, pair: Pair) -> str:
+        """The class of the error because of which a viewer who is allowed sees nothing; '' without one."""
+        return self._grounds[pair].failed.get(pair.viewer, "")
+
     def divide(self, pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
         """The pairs by their basis. Costs a few set operations for each instance, not a text for each pair."""
         by_ground: dict[Ground, list[Pair]] = {}

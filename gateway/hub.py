@@ -12,6 +12,7 @@ from contextvars import Context
 from functools import partial
 from itertools import count as count_from
 from secrets import token_hex
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..serializers.settings import setting
@@ -25,13 +26,15 @@ from .examiner import Examiner
 from .listener import Listener
 from .logs import report
 from .messages import Refusal
-from .metrics import count
+from .metrics import count, gauge
 from .notices import token_of_socket
 from .paces import Pace
+from .recorder import Recorder
 from .registry import Registry
 from .rolls import attendants
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
+from .trail import note_heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 # sends too much, or is there too often; for whom an operator has closed.
 UNAUTHORIZED, TOO_MANY, CLOSED = 4401, 4429, 4403
 COUNTED: dict[int, Count] = {
-    CLOSED: "sockets_closed",
+    CLOSED: "sockets_closed_by_operator",
     UNAUTHORIZED: "sockets_expelled",
     delivery.TOO_SLOW: "sockets_too_slow",
     TOO_MANY: "sockets_too_many",
@@ -66,6 +69,7 @@ class Hub:
         self.identity = token_hex(8)  # what it is named by in records
         self._loop = asyncio.get_running_loop()
         self._numbers = count_from(1)  # of its sockets
+        self.swept = monotonic()  # from end to end; before it ever was, it was all new
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(look=partial(self.look_again, cause=CHANGE))
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
@@ -74,8 +78,9 @@ class Hub:
         self._losses = Pace(self._resync, longest=1)
         self._is_deaf = False
         self._backlog = Backlog(self._registry.sockets)
-        self._delivery = Delivery(self, self._backlog)
-        self._evaluator = Evaluator(self, self._backlog, self._delivery)
+        self._recorder = Recorder(self.identity)
+        self._delivery = Delivery(self, self._backlog, self._recorder)
+        self._evaluator = Evaluator(self, self._backlog, self._delivery, self._recorder)
         self._examiner = Examiner(self.expel)
         self._attendants = [make(self) for make in attendants]
         self._listener = Listener(self._hear, self._miss, self._go_deaf)
@@ -83,6 +88,7 @@ class Hub:
         self.spawn(self._keep(self._listener.keep_listening))
         self.spawn(self._keep(self._evaluator.keep_evaluating))
         self.spawn(self._keep(self._examiner.keep_examining))
+        self.spawn(self._keep(self._recorder.keep_writing))
         self.spawn(self._keep(lambda: keep_sweeping(self)))
         for attendant in self._attendants:
             self.spawn(self._keep(attendant.keep_attending))
@@ -108,8 +114,10 @@ class Hub:
         user who has as many as they may."""
         socket.number = next(self._numbers)
         socket.token = token_of_socket(self.identity, socket.number)
+        count("sockets_opened")
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
+        self._recorder.opened(socket)
         self._await_expiry(socket)
         self.examine([socket])  # what was told since somebody let it in, nobody here has heard
         if not self._logged_out.keys().isdisjoint(socket.tokens):
@@ -146,37 +154,45 @@ class Hub:
         self._backlog.mark(subscription, RESUME if request.etag else REQUEST)
 
     def unsubscribe(self, socket: Socket, key: Key) -> None:
-        """Stop watching an object for a socket; harmless when it is not watched."""
+        """A client wants to watch an object no more; harmless when it does not watch it."""
         if subscription := socket.subscriptions.get(key):
-            self._evaluator.undecided.pop(subscription, None)
-            self._registry.unwatch(socket, key)
-            self.tell([socket])  # it may have been behind because of that
+            self._recorder.ended(subscription)
+            self.forget(subscription)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Stop watching an object for a socket."""
+        self._evaluator.undecided.pop(subscription, None)
+        self._recorder.withhold(subscription)
+        self._registry.unwatch(subscription.socket, subscription.key)
+        self.tell([subscription.socket])  # it may have been behind because of that
 
     async def answer(self, socket: Socket, frame: str) -> None:
         """Send a socket what says nothing of an object; one that is being closed is sent nothing."""
         if socket in self.sockets:
             await self._delivery.answer(socket, frame)
 
-    def drop(self, socket: Socket) -> None:
-        """Forget a socket and all its subscriptions."""
-        for key in list(socket.subscriptions):
-            self.unsubscribe(socket, key)
+    def drop(self, socket: Socket, code: int | None = None) -> None:
+        """Forget a socket and all its subscriptions. ``code`` is the one it is closed with, None where it is gone."""
+        for subscription in list(socket.subscriptions.values()):
+            self.forget(subscription)
+        if socket in self.sockets:
+            self._recorder.closed(socket, code)
         self._registry.remove(socket)
         self._backlog.forget(socket)
         self._examiner.forget(socket)
         if socket.expiry is not None:
             socket.expiry.cancel()
 
-    def abandon(self, socket: Socket) -> None:
+    def abandon(self, socket: Socket, code: int | None = None) -> None:
         """Forget a socket, and wait no longer for what is being sent to it."""
-        self.drop(socket)
+        self.drop(socket, code)
         self._delivery.abandon(socket)
 
     def expel(self, socket: Socket, code: int = UNAUTHORIZED) -> None:
         """Close a socket that may not be there any more, also one that is waiting for its client to read."""
         if socket in self.sockets:
             count(COUNTED[code])
-            self.abandon(socket)
+            self.abandon(socket, code)
             closing = self._loop.create_task(close(socket, code), context=Context())
             _closing.add(closing)
             closing.add_done_callback(_closing.discard)
@@ -191,12 +207,14 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._evaluator.stop()
         await self._examiner.stop()
+        await self._recorder.stop()
         for attendant in self._attendants:
             await attendant.stop()
 
     # Hearing
 
     def _hear(self, notice: Notice) -> None:
+        note_heard(notice)
         if notice.kind == "logout":
             self._log_out(notice.token)
         elif notice.kind == "close":
@@ -213,6 +231,7 @@ class Hub:
         """What was made is dropped at once, and who may have to go is examined; to make it anew has its pace."""
         concerned = list(self._registry.concerned_by(notice))
         for subscription in concerned:
+            subscription.doubt(self._loop.time())
             if subscription.socket.busy:
                 self._backlog.mark(subscription, RIGHTS, is_outdated=True)
         if not notice.label:
@@ -313,6 +332,12 @@ async def close(socket: Socket, code: int) -> None:
 # Sockets that are being closed; none is forgotten because a hub stops.
 _closing: set[asyncio.Task[None]] = set()
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+# Asked from any thread, while sockets come and go: of copies, which are made at once.
+gauge("sockets", lambda: sum(len(hub.sockets) for hub in list(_hubs.values())))
+gauge("subscriptions", lambda: sum(len(one.subscriptions) for hub in list(_hubs.values()) for one in list(hub.sockets)))
+gauge("sweep_age_seconds", lambda: max((monotonic() - hub.swept for hub in list(_hubs.values())), default=None))
 
 
 def enter(socket: Socket) -> Hub:

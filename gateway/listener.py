@@ -14,8 +14,10 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from ..serializers.settings import setting
 from .courier import courier
 from .logs import report
+from .metrics import count
 from .notices import Bulletin, group_names, unpack
 from .streams import send
+from .tracing import hear
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,6 +123,9 @@ class Listener:
             except ValueError as error:
                 report("notice_malformed", "A message in a notice group is none of livegate's.", error)
                 continue
+            count("notices_heard", len(bulletin.notices))
+            if bulletin.traces:
+                hear(bulletin)
             for notice in bulletin.notices:
                 self._hear(notice)
             if not self._is_next(bulletin.stamp) and self.hears.is_set():

@@ -12,6 +12,9 @@ Event = Literal[
     "evaluation_failed",
     "evaluation_stuck",
     "hub_failed",
+    "ledger_failed",
+    "ledger_lost",
+    "ledger_written",
     "notice_malformed",
     "notices_lost",
     "notices_sent",
@@ -21,6 +24,7 @@ Event = Literal[
     "serializer_personal",
     "sockets_unexamined",
     "sweep_late",
+    "tracing_failed",
     "viewer_denied",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 from zlib import crc32
 
@@ -79,11 +79,13 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Bulletin:
-    """One message of the channel layer. A hub that hears its own ``echo`` knows that it is listening."""
+    """One message of the channel layer. A hub that hears its own ``echo`` knows that it is listening. ``traces`` names
+    the spans in which notices were posted, as W3C traceparents, each with the places of those notices."""
 
     notices: list[Notice]
     stamp: Stamp
     echo: str = ""
+    traces: dict[str, list[int]] = field(default_factory=dict)
 
 
 def pack(bulletin: Bulletin) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def pack(bulletin: Bulletin) -> dict[str, Any]:
         "notices": [write(notice) for notice in bulletin.notices],
         "stamp": [bulletin.stamp.stream, bulletin.stamp.number, bulletin.stamp.after],
         "echo": bulletin.echo,
+        **({"traces": bulletin.traces} if bulletin.traces else {}),
     }
 
 
@@ -104,8 +107,11 @@ def unpack(message: Any) -> Bulletin:
             "notices": [*entries],
             "stamp": [str() as stream, int() as number, int() as after],
             "echo": str() as echo,
-        } if kind == MESSAGE_TYPE:
-            return Bulletin([read(entry) for entry in entries], Stamp(stream, number, after), echo)
+            **more,
+        } if kind == MESSAGE_TYPE and isinstance(more.get("traces", {}), dict):
+            notices = [read(entry) for entry in entries]
+            traces = cast("dict[str, list[int]]", more.get("traces", {}))
+            return Bulletin(notices, Stamp(stream, number, after), echo, traces)
     raise ValueError("not a message of notices")
 
 

@@ -13,6 +13,7 @@ from .courier import courier
 from .logs import report
 from .notices import Notice
 from .publications import relatives
+from .trail import note_told, note_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,11 +79,13 @@ def announce(
 
 def post_after_commit(notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None = None) -> None:
     def post() -> None:
+        note_told(steps)
         if settle is not None:
             settle()
         if notices:
             courier.post(notices)
 
+    steps = note_waiting(notices, post)
     transaction.on_commit(post, using=using, robust=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.serializers import BaseSerializer
@@ -12,6 +12,7 @@ from rest_framework.serializers import BaseSerializer
 from ..permissions.rules import Permission, asked_for, has_perm
 from ..serializers.guards import guards_of
 from ..serializers.hashids import is_uuid
+from ..serializers.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     SerializerClass = type[BaseSerializer[Any]]
     Chooser = Callable[[Viewer, Any], SerializerClass]
 
+# What of a publication is put on record: nothing; who was admitted and refused; also each view that is shown; or that,
+# before it is shown.
+Level = Literal["off", "subscriptions", "showings", "strict"]
+LEVELS = get_args(Level)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Publication:
@@ -33,6 +39,7 @@ class Publication:
     permission: Permission
     watch: tuple[str, ...] | None
     given_queryset: QuerySet[Any] | None
+    record: Level | None = None
 
     def __repr__(self) -> str:
         return f"the publication of {self.label}"
@@ -41,6 +48,12 @@ class Publication:
     def label(self) -> str:
         """The model's label, as clients name it: ``"board.Card"``."""
         return self.model._meta.label
+
+    @property
+    def level(self) -> Level:
+        """What of it is put on record."""
+        level: Level = self.record or setting("LEDGER")
+        return level
 
     @property
     def queryset(self) -> QuerySet[Any]:
@@ -95,6 +108,7 @@ def publish(
     to: Permission | None = None,
     watch: Sequence[str] | None = None,
     queryset: QuerySet[Any] | None = None,
+    record: Level | None = None,
 ) -> Publication:
     """Push the instances of a model to the viewers who are subscribed and permitted. For ``publications.py``.
 
@@ -102,9 +116,11 @@ def publish(
     permission to see an instance at all; without, the object permission ``view_<model>``. ``watch`` names the
     fields whose change counts, for a model that is not yours; one of your own inherits PushModelMixin and names a
     FieldTracker. ``queryset`` narrows what can be shown, as in a DRF view, and joins what the serializer reads.
+    ``record`` says what the ledger has of it, ``"off"``, ``"subscriptions"``, ``"showings"`` or ``"strict"``; without,
+    the setting ``LEDGER`` does.
 
     Raises TypeError for a permission or serializer that is none, ImproperlyConfigured for a watched
-    field that does not exist and for a primary key that hashids can't stand for.
+    field that does not exist, for a primary key that hashids can't stand for, and for any other ``record``.
     """
     if to is not None and not isinstance(to, Permission):
         raise TypeError(f"publish({model.__name__}, to=…) takes a permission such as is_owner('owner'), not {to!r}.")
@@ -122,6 +138,8 @@ def publish(
         raise ImproperlyConfigured(
             f"publish({model.__name__}, queryset=…) takes a queryset that can be filtered: no slice, no union."
         )
+    if record is not None and record not in LEVELS:
+        raise ImproperlyConfigured(f"publish({model.__name__}, record=…) is one of {', '.join(LEVELS)}.")
     is_uuid(model)  # raises where hashids can't stand for the keys
     publication = Publication(
         model=model,
@@ -129,6 +147,7 @@ def publish(
         permission=to if to is not None else has_perm(f"view_{model._meta.model_name}"),
         watch=None if watch is None else tuple(watch),
         given_queryset=queryset,
+        record=record,
     )
     _publications.setdefault(publication.label, []).append(publication)
     for watch_it in watchers:

@@ -10,9 +10,12 @@ from channels.layers import get_channel_layer
 
 from ..serializers.settings import setting
 from .notices import Bulletin, Notice, Stamp, pack
+from .tracing import posting
 
 if TYPE_CHECKING:
     from threading import RLock
+
+    from .tracing import Origin
 
 # The most notices in one message.
 MESSAGE_SIZE = 500
@@ -30,7 +33,7 @@ class Stream:
 
     def __init__(self, name: str, group: str, lock: RLock) -> None:
         self.group = group
-        self.waiting: dict[Notice, None] = {}
+        self.waiting: dict[Notice, Origin | None] = {}
         self.is_stuck = False  # what was sent last could not be
         # The event loop in which it is sent, or is to be, while anything waits; and the task that does.
         self.carrier: asyncio.AbstractEventLoop | None = None
@@ -41,12 +44,12 @@ class Stream:
         self._number = 0
         self._confirmed = 0
 
-    def add(self, notice: Notice) -> None:
-        """Have it sent with what is waiting; equal ones are one."""
+    def add(self, notice: Notice, origin: Origin | None = None) -> None:
+        """Have it sent with what is waiting; equal ones are one, the first."""
         if self.is_stuck and len(self.waiting) >= MOST_WAITING:
             self.waiting = {ANYTHING: None}
         if ANYTHING not in self.waiting:
-            self.waiting[notice] = None
+            self.waiting.setdefault(notice, origin)
 
     @property
     def stamp(self) -> Stamp:
@@ -59,16 +62,17 @@ class Stream:
         What fails may have been sent nevertheless: its number is not used again.
         """
         with self._lock:
-            notices = list(islice(self.waiting, MESSAGE_SIZE))
+            notices = dict(islice(self.waiting.items(), MESSAGE_SIZE))
             for notice in notices:
                 del self.waiting[notice]
             self._number += 1
             stamp = Stamp(self._name, self._number, self._confirmed)
         try:
-            await send(self.group, Bulletin(notices, stamp))
+            with posting(self.group, notices) as traces:
+                await send(self.group, Bulletin([*notices], stamp, traces=traces))
         except BaseException:
             with self._lock:
-                self.waiting = {**dict.fromkeys(notices), **self.waiting}
+                self.waiting = {**notices, **self.waiting, **notices}
             raise
         with self._lock:
             self._confirmed = stamp.number

@@ -8,15 +8,16 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from .metrics import count, observe
 from .paces import Pace
 
 if TYPE_CHECKING:
     from asyncio import Handle, Task, TimerHandle
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from ..permissions.viewers import Viewer
     from .credentials import Credentials
-    from .decisions import Decision, Pair
+    from .decisions import Decision, Pair, View
     from .messages import Message
 
 # The model's label and the hashid, as in a notice.
@@ -87,8 +88,8 @@ class Subscription:
     """
 
     __slots__ = (
-        *("admitted", "basis", "causes", "etag", "is_current", "key", "made_for", "pair", "requests", "since"),
-        *("socket", "verified"),
+        *("admitted", "basis", "causes", "doubted", "etag", "is_current", "key", "made_for", "pair", "receipt"),
+        *("requests", "since", "socket", "verified"),
     )
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
@@ -98,12 +99,18 @@ class Subscription:
         self.requests: list[Message] = []
         self.causes = 0  # for which it is dirty, as bits
         self.made_for = 0  # the causes of what was made of it last
+        self.doubted: float | None = None  # when it was heard that rights changed, if nothing was decided since
         self.admitted = False
         self.since = 0.0  # when it was admitted, in seconds since the epoch
         self.verified = 0.0  # when it was last decided about, likewise
         self.basis = ""  # of the last decision, if its publication is on record
+        self.receipt: Any = None  # for what is on record as shown, and was not shown yet
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused
+
+    def doubt(self, now: float) -> None:
+        """Rights changed on what it shows."""
+        self.doubted = now if self.doubted is None else self.doubted
 
     def settle(self, decision: Decision) -> list[str]:
         """The frames that make the client current with a decision; none when it is.
@@ -114,26 +121,40 @@ class Subscription:
         from it before: whether it ever was there is not asked, and so not told.
         """
         requests, self.requests = self.requests, []
+        doubted, self.doubted = self.doubted, None
         self.socket.unanswered -= len(requests)
         if decision is None:
-            return self._take_away(requests)
+            return self._take_away(requests, doubted)
         if not requests and decision.etag != self.etag:  # as it nearly always is
             self.etag = decision.etag
             return [frames.updated(self.pair, decision)]
-        told = [request.etag for request in requests if request.wants_view]
-        held = [*told, *([self.etag] if self.admitted else [])] or [decision.etag]
+        is_shown = self.would_show(decision, requests)
         if not self.admitted:
             self.admitted, self.since = True, time()
         self.etag = decision.etag
+        if not requests:
+            count("frames_suppressed")
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
-        is_current = all(etag == decision.etag for etag in held)
-        return answers if is_current else [*answers, frames.updated(self.pair, decision)]
+        return [*answers, frames.updated(self.pair, decision)] if is_shown else answers
 
-    def _take_away(self, requests: list[Message]) -> list[str]:
+    def would_show(self, view: View, requests: Sequence[Message]) -> bool:
+        """Whether the client is shown this view, where these requests are answered by it: it holds another, or may."""
+        if not requests:
+            return view.etag != self.etag
+        told = [request.etag for request in requests if request.wants_view]
+        held = [*told, self.etag] if self.admitted else told
+        return any(etag != view.etag for etag in held)
+
+    def _take_away(self, requests: list[Message], doubted: float | None) -> list[str]:
         holds, self.etag = self.etag is not None, None
+        if holds:
+            count("views_taken")
+        if holds and doubted is not None:
+            observe("revocation_seconds", get_running_loop().time() - doubted)
         if not requests:
             return [frames.deleted(self.pair)] if holds else []
         self.admitted = False
+        count("refusals", len(requests))
         answers: list[str] = []
         for request in requests:
             if holds or request.etag:

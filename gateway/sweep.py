@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from random import random
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from ..serializers.settings import setting
@@ -29,6 +30,9 @@ class Swept(Protocol):
 
     @property
     def sockets(self) -> Collection[Socket]: ...
+
+    swept: float  # when it was swept last from end to end, by ``monotonic``
+
     def subscriptions(self) -> Iterable[Subscription]: ...
     def look_again(self, subscriptions: Iterable[Subscription], cause: int) -> None: ...
     def examine(self, sockets: Iterable[Socket]) -> None: ...
@@ -42,6 +46,7 @@ async def keep_sweeping(hub: Swept) -> None:
         begun = asyncio.get_running_loop().time()
         await sweep(hub)
         count("sweeps")
+        hub.swept = monotonic()
         left = begun + setting("SWEEP_PERIOD") - asyncio.get_running_loop().time()
         if left < 0:
             warn(

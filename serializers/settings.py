@@ -38,6 +38,14 @@ DEFAULTS: dict[str, Any] = {
     "SWEEP_PERIOD": 60.0,
     # How many subscriptions and sockets are looked at again in a second, in one process.
     "SWEEP_RATE": 1_000,
+    # What the ledger has of publications that don't say: "off", "subscriptions", "showings" or "strict".
+    "LEDGER": "off",
+    # The class that keeps its entries.
+    "LEDGER_SINK": "livegate.gateway.audit.sinks.DatabaseSink",
+    # How long entries wait for others, to be written together, in seconds.
+    "LEDGER_INTERVAL": 0.5,
+    # How many entries wait at most, in one process, while they can't be written.
+    "LEDGER_QUEUE": 10_000,
     # How long the channel layer may take for the notices of one group before it is tried again, in seconds.
     "SEND_TIMEOUT": 5.0,
 }

@@ -50,6 +50,21 @@ def fill(rows: int) -> None:
         cursor.execute("ANALYZE")
 
 
+def plan(sql: str) -> list[str]:
+    """How the database goes about a query."""
+    with connection.cursor() as cursor:
+        how = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+        cursor.execute(f"{how} {sql}")
+        return [str(row[-1]) for row in cursor.fetchall()]
+
+
+def scans(lines: list[str]) -> list[str]:
+    """The parts of a plan that read the whole table; not those that walk along an index until they have enough."""
+    return [
+        line for line in lines if "Seq Scan" in line or (line.startswith("SCAN livegate_audit") and "INDEX" not in line)
+    ]
+
+
 KIND = """CASE WHEN i % 1000 = 999 THEN 'withheld' WHEN i % 100 < 90 THEN 'shown' WHEN i % 100 < 94 THEN 'refused'
     WHEN i % 100 < 96 THEN 'admitted' WHEN i % 100 = 96 THEN 'ended' WHEN i % 100 = 97 THEN 'taken'
     WHEN i % 100 = 98 THEN 'opened' ELSE 'closed' END"""

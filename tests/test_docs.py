@@ -28,7 +28,7 @@ from livegate.gateway.evaluation import evaluate
 from livegate.gateway.frames import ERRORS, updated
 from livegate.gateway.logs import Event
 from livegate.gateway.messages import parse
-from livegate.gateway.metrics import counts
+from livegate.gateway.metrics import Count, Gauge, Measure
 from livegate.permissions import anyone
 from livegate.permissions.requests import retrieval
 from livegate.serializers.settings import DEFAULTS
@@ -172,8 +172,67 @@ def test_the_settings_page_has_the_level_of_each_log_word() -> None:
     assert {word: level for word, level, *_ in table("docs/settings.md", "Log words")} == logged
 
 
-def test_the_settings_page_lists_all_counts() -> None:
-    assert [name for name, _ in table("docs/settings.md", "Counts")] == list(counts())
+EXPORTED = {"gauge": get_args(Gauge), "counter": get_args(Count), "histogram": get_args(Measure)}
+
+
+def test_the_monitoring_page_lists_all_metrics_by_their_kind() -> None:
+    listed = [(name, kind) for name, kind, _ in table("docs/monitoring.md", "Metrics")]
+
+    assert listed == [(name, kind) for kind, names in EXPORTED.items() for name in names]
+
+
+def exported_names() -> set[str]:
+    """The names by which Prometheus knows them."""
+    suffixes = {"gauge": [""], "counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+    return {
+        f"livegate_{name}{suffix}" for kind, names in EXPORTED.items() for name in names for suffix in suffixes[kind]
+    }
+
+
+@pytest.fixture
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "docs/grafana.json").read_text())
+    return found
+
+
+def asked_by(dashboard: dict[str, Any]) -> set[str]:
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [str(variable["query"]) for variable in dashboard["templating"]["list"]]
+    return set(re.findall(r"livegate_\w+", " ".join(queries)))
+
+
+def test_the_dashboard_asks_for_what_is_exported_and_for_all_of_it(dashboard: dict[str, Any]) -> None:
+    shown = {re.sub(r"_(total|bucket)$", "", name).removeprefix("livegate_") for name in asked_by(dashboard)}
+
+    assert asked_by(dashboard) <= exported_names()
+    assert shown == {name for names in EXPORTED.values() for name in names}
+
+
+def test_the_dashboard_can_be_imported_whatever_the_data_source_is_called(dashboard: dict[str, Any]) -> None:
+    panels, variables = dashboard["panels"], dashboard["templating"]["list"]
+    sources = [one["datasource"] for panel in panels for one in (panel, *panel["targets"])]
+    sources += [variable["datasource"] for variable in variables if variable["type"] == "query"]
+
+    assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+    assert variables[0] | {"name": "datasource", "type": "datasource", "query": "prometheus"} == variables[0]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(places)) == len(places)  # none lies upon another
+    assert max(x for x, _ in places) < 24
+
+
+def test_the_alerts_ask_for_what_is_exported() -> None:
+    asked = {
+        name for _, text in blocks(ROOT / "docs/monitoring.md", "yaml") for name in re.findall(r"livegate_\w+", text)
+    }
+
+    assert asked
+    assert asked <= exported_names()
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -181,6 +240,9 @@ def test_every_dependency_has_its_reason() -> None:
     groups = project["dependency-groups"]
     wanted = {
         "To run": project["project"]["dependencies"],
+        "Only where it is asked for": [
+            name for extra in project["project"]["optional-dependencies"].values() for name in extra
+        ],
         "For the example site": groups["example"],
         "For the benchmark": groups["bench"],
         "For the tests": groups["test"],

@@ -98,12 +98,13 @@ class LedgerList(ChangeList):
         super().get_results(request)
         entries: list[LedgerEntry] = list(self.result_list)
         describe(entries, few=FEW)
-        self.result_list = entries  # type: ignore[assignment]
+        self.result_list = entries
         self.most = MOST
+        self.full_result_count = self.result_count  # of which nothing is said then
         self.is_older = "at__lte" in self.params
         self.newest_url = self.get_query_string(remove=["at__lte"])
         self.older_url = ""
-        if self.paginator.has_more:  # type: ignore[attr-defined]
+        if self.paginator.has_more:
             last = self.queryset.values_list("at", flat=True)[MOST]
             self.older_url = self.get_query_string({"at__lte": last.isoformat()})
 
@@ -124,7 +125,7 @@ def describe(entries: Iterable[Any], few: int | None = None) -> None:
 class LedgerEntryAdmin(ModelAdmin):
     """Entries, the newest first. Nobody adds, changes or deletes one here; who may view them is Django's to say."""
 
-    list_display = ("when", "kind", "about", "viewers", "shown_fields", "basis", "cause")
+    list_display = ("when", "kind", "about", "viewers", "shown_fields", "basis", "why")
     list_display_links = ("when",)
     list_filter = (ObjectFilter, UserFilter, "kind", ModelFilter, "at")
     # What is not named here by itself is found by get_search_results.
@@ -171,7 +172,7 @@ class LedgerEntryAdmin(ModelAdmin):
             describe([entry])
         return entry
 
-    def get_fields(self, request: HttpRequest, obj: LedgerEntry | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: LedgerEntry | None = None) -> Any:
         """Those that such an entry has."""
         has: dict[str, Any] = {
             "when": True,
@@ -181,13 +182,11 @@ class LedgerEntryAdmin(ModelAdmin):
             "viewers": obj and obj.users,
             "shown_fields": obj and obj.fields,
             "basis": obj and obj.basis,
-            "cause": obj and obj.cause,
+            "why": obj and self.why(obj),
             "etag": obj and obj.etag,
             "process": True,
             "number": True,
             "of": obj and obj.of is not None,
-            "code": obj and obj.code is not None,
-            "missing": obj and obj.missing,
         }
         return [name for name, value in has.items() if value]
 
@@ -209,6 +208,12 @@ class LedgerEntryAdmin(ModelAdmin):
     @admin.display(description="fields")
     def shown_fields(self, entry: LedgerEntry) -> str:
         return listed(entry.fields)
+
+    @admin.display(description="cause")
+    def why(self, entry: LedgerEntry) -> str:
+        """Also what a socket was closed with, and how many entries were lost."""
+        code = "" if entry.code is None else f"code {entry.code}"
+        return entry.cause or code or (f"{entry.missing:,} not kept" if entry.missing else "")
 
 
 def page_of(entry: LedgerEntry, site: str) -> str:

@@ -172,7 +172,7 @@ def withheld_of(entries: list[LedgerEntry]) -> set[tuple[str, int, int]]:
         kind=Kind.WITHHELD,
     )
     return {
-        (process, number, socket)
+        (process, number, socket)  # type: ignore[misc]  # of which each has a number
         for process, number, sockets in corrections.values_list("process", "of", "sockets")
         for socket in sockets
     }

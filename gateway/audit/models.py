@@ -81,7 +81,7 @@ class LedgerEntry(models.Model):
         TAKEN = "taken"
         LOST = "lost"
 
-    at = models.DateTimeField()
+    at = models.DateTimeField("time")
     kind = models.CharField(max_length=10, choices=Kind)
     process = models.CharField(max_length=64)
     number = models.PositiveBigIntegerField()

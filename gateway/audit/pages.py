@@ -22,10 +22,11 @@ class CappedPaginator(Base):
     @cached_property
     def counted(self) -> int:
         # Ordered as the page is, so that the same index answers both.
-        return self.object_list.values("pk")[: MOST + 1].count()  # type: ignore[union-attr]
+        entries: Any = self.object_list
+        return int(entries.values("pk")[: MOST + 1].count())
 
     @property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         return min(self.counted, MOST)
 
     @property

@@ -47,7 +47,7 @@ def insert(rows: Mapping[Name, LedgerEntry]) -> None:
     """All or none. Not with ``ignore_conflicts``: on SQLite and MySQL that ignores every reason not to keep a row."""
     using = router.db_for_write(LedgerEntry)
     with transaction.atomic(using=using, durable=True):
-        LedgerEntry.objects.using(using).bulk_create(reversed(rows.values()), batch_size=CHUNK)
+        LedgerEntry.objects.using(using).bulk_create(list(rows.values())[::-1], batch_size=CHUNK)
 
 
 def known(rows: Mapping[Name, LedgerEntry]) -> set[Name]:

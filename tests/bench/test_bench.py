@@ -58,6 +58,8 @@ TINY = Sizes(
     resync_cards=3,
     resync_away=0.1,
     refusals=10,
+    ledger_rows=2_000,
+    ledger_times=2,
 )
 CROWD = 80  # so many that there are enough who see nothing guarded, for every path others
 
@@ -95,7 +97,7 @@ def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
         assert figures["5"]["serializations"] == 5
 
 
-@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing"])
+@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing", "ledger-questions"])
 def test_every_workload_gives_its_figures(opened, workload):
     figures = WORKLOADS[workload](opened, TINY)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from .questions import questions
 from .refusals import refusals
 from .resync import resync
 from .revocation import revocation
@@ -67,6 +68,8 @@ class Sizes:
     resync_cards: int = 100
     resync_away: float = 2.0  # seconds for which Redis is away after everybody was told
     refusals: int = 300  # of each kind
+    ledger_rows: int = 1_000_000
+    ledger_times: int = 15  # that each question is asked
     seed: int = 0  # of what happens at random
 
     @property
@@ -302,5 +305,6 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "revocation": revocation,
     "resync": resync,
     "refusals": refusals,
+    "ledger-questions": questions,
     "soak": soak,
 }

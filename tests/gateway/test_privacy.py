@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,26 +13,32 @@ from board.serializers import CardSerializer
 from channels.auth import AuthMiddlewareStack
 from channels.layers import channel_layers
 from channels.routing import URLRouter
+from django.contrib.auth.models import AnonymousUser
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, FlakyStrategyDefinition
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
+from lab.accounts import Accounts
 from lab.dossiers import DossierSerializer, EntrySerializer, can_see
 from lab.events import FIELDS
 from lab.models import Document
 from lab.oracle import PEOPLE, THINGS, fresh, get
+from lab.records import compare
 from lab.stage import Gate, Stage
 
 from livegate.gateway import access, delivery, evaluator, publications
 from livegate.gateway import evaluation as evaluation_module
 from livegate.gateway import hub as hub_module
 from livegate.gateway import sweep as sweep_module
+from livegate.gateway.audit import explanation, trees
+from livegate.gateway.audit.trees import Tree, Witness
 from livegate.gateway.backlog import Backlog
 from livegate.gateway.hub import Hub
 from livegate.gateway.routing import websocket_urlpatterns
@@ -42,6 +49,7 @@ from livegate.serializers.representation import Representation
 NORMAL = settings(max_examples=20, stateful_step_count=15, print_blob=True)
 # The same number of examples; the first that fails will do.
 MUTATED = settings(NORMAL, phases=[Phase.generate], database=None, report_multiple_bugs=False)
+FEWER = settings(NORMAL, max_examples=8)
 MOST_SCREENS = 5
 
 people = st.sampled_from(PEOPLE)
@@ -91,9 +99,12 @@ class Machine(RuleBasedStateMachine):
     - No value reaches who had no right to it while it was there, as far back as the frame may have been made.
     - No frame says what its receiver holds already: so a hidden change makes none.
     - Who has to go is closed with 4401, and sent nothing more; and nobody else is.
+
+    And in ``Accounts.review``: in every state, what is explained of everybody and everything is what is decided.
     """
 
     gate: Gate
+    accounts: Accounts | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +135,11 @@ class Machine(RuleBasedStateMachine):
             self.reconnect(number + 1, [("write_in_bulk",)], is_stripped=returns == "stripped")
         if goes:
             self.log_out(who[0])
+
+    @invariant()
+    def explain(self) -> None:
+        if self.accounts is not None:
+            self.accounts.review()
 
     # People come and go
 
@@ -262,8 +278,26 @@ def machine(monkeypatch, settings, republish, transactional_db, caplog):
 
 
 def test_nothing_leaks(machine, caplog):
+    machine.accounts = Accounts()
+
     run_state_machine_as_test(machine, settings=NORMAL)
 
+    assert [record for record in caplog.records if record.name.startswith("livegate")] == []
+
+
+@pytest.mark.parametrize("level", ["strict", "showings"])
+def test_the_ledger_has_exactly_what_was_shown_and_taken_away(machine, settings, level, caplog):
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER": level, "LEDGER_INTERVAL": 0}
+    shown = []
+
+    class Recorded(machine):
+        def teardown(self):
+            super().teardown()
+            shown.append(compare(self.stage.all_screens))
+
+    run_state_machine_as_test(Recorded, settings=FEWER)
+
+    assert sum(shown) > 50
     assert [record for record in caplog.records if record.name.startswith("livegate")] == []
 
 
@@ -460,3 +494,79 @@ def test_each_mutation_is_found(machine, monkeypatch, mutation):
             except FlakyStrategyDefinition:  # what could be done next hung on how quick something was: nothing was said
                 continue
             break
+
+
+# And each of these makes an explanation say something else than what is decided.
+
+
+def explain_with_old_rights(monkeypatch):
+    """The rights that are asked beside the decision are those of an earlier explanation."""
+    renew, kept = trees.renew, {}
+
+    def stale(pairs, wanted):
+        asked = *(pair.viewer for pair in pairs), str(wanted)
+        if asked not in kept:
+            kept[asked] = renew(pairs, wanted)
+        return kept[asked]
+
+    monkeypatch.setattr(trees, "renew", stale)
+
+
+def explain_only_what_was_needed(monkeypatch):
+    """What the decision did without is taken for a no."""
+    leaf = Witness._leaf
+
+    def lazy(witness, note, is_needed):
+        if witness._pair.viewer not in note.asked:
+            return Tree(repr(note.question), "no", "", is_needed=False)
+        return leaf(witness, note, is_needed)
+
+    monkeypatch.setattr(Witness, "_leaf", lazy)
+
+
+def explain_with_the_wrong_sign(monkeypatch):
+    """All parts have to say yes, also where one of them would do."""
+
+    def all_of_them(permission, parts):
+        return "yes" if all(part.answer == "yes" for part in parts) else "no", ""
+
+    monkeypatch.setattr(trees, "combine", all_of_them)
+
+
+def explain_what_another_sees(monkeypatch):
+    """The view is that of somebody who is anonymous."""
+    look = explanation.evaluate
+
+    def of_nobody(pairs, grounds):
+        nobody = [replace(pair, viewer=replace(pair.viewer, user=AnonymousUser())) for pair in pairs]
+        made = look(nobody, grounds)
+        grounds.rest(pairs, grounds._grounds[nobody[0]])
+        return {pair: made[other] for pair, other in zip(pairs, nobody, strict=True)}
+
+    monkeypatch.setattr(explanation, "evaluate", of_nobody)
+
+
+def explain_by_the_permission_of_another(monkeypatch):
+    """The guards are asked of the publication's permission."""
+    tree = Witness.tree
+    monkeypatch.setattr(Witness, "tree", lambda witness, guard: tree(witness, witness._pair.publication.permission))
+
+
+MISTAKES = [
+    explain_with_old_rights,
+    explain_only_what_was_needed,
+    explain_with_the_wrong_sign,
+    explain_what_another_sees,
+    explain_by_the_permission_of_another,
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_each_wrong_explanation_is_found(machine, monkeypatch, mistake):
+    machine.accounts = Accounts()
+    mistake(monkeypatch)
+
+    with pytest.raises((AssertionError, FlakyFailure)) as found:
+        run_state_machine_as_test(machine, settings=MUTATED)
+
+    assert "lab/accounts.py" in "".join(traceback.format_exception(found.value))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from livegate.gateway import subscriptions
 from livegate.gateway.credentials import Credentials
 from livegate.gateway.decisions import Pair, View
 from livegate.gateway.messages import parse
+from livegate.gateway.metrics import counts
 from livegate.gateway.publications import find
 from livegate.gateway.subscriptions import Socket, Subscription
 
@@ -121,3 +124,47 @@ def test_what_is_held_and_said_to_be_held_is_taken_away_once(settle):
 def test_who_says_that_it_holds_nothing_is_shown_the_view_whatever_another_request_says(settle):
     assert settle(ONE, {"etag": None}, {"etag": "one"}) == ["one"]
     assert settle(ONE, {"etag": "one"}, {"etag": "one"}) == []
+
+
+def test_what_a_client_has_and_does_not_ask_for_is_a_frame_that_is_not_sent(settle):
+    before = counts()["frames_suppressed"]
+    for decision, *requests in [(None, {}), (ONE, {}), (ONE, {"request_id": 1}), (TWO,), (None,), (None,), (ONE,)]:
+        settle(decision, *requests)
+    assert counts()["frames_suppressed"] == before
+
+    assert settle(ONE) == []
+    assert counts()["frames_suppressed"] == before + 1
+
+
+async def test_what_is_taken_away_is_measured_from_the_first_change_of_rights_since_it_was_decided_last(
+    settle, measured
+):
+    subscription, now = settle.subscription, asyncio.get_running_loop().time()
+    settle(ONE, {})
+    subscription.doubt(now - 7)
+    settle(ONE)  # rights changed, and this may be seen still
+    settle(None)  # it was deleted
+    assert measured == []
+
+    settle(ONE)
+    subscription.doubt(now - 5)
+    subscription.doubt(now - 2)
+    settle(None)
+    settle(None)
+
+    assert measured == [("revocation_seconds", pytest.approx(5, abs=1))]
+
+
+async def test_what_a_client_does_not_hold_is_not_taken_away(settle, measured):
+    settle.subscription.doubt(0)
+
+    settle(None, {})
+
+    assert measured == []
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    found = []
+    monkeypatch.setattr(subscriptions, "observe", lambda *measured: found.append(measured))
+    return found

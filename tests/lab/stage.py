@@ -92,6 +92,7 @@ class Stage:
         ContentType.objects.get_for_model(Card)
         self.loop = asyncio.new_event_loop()
         self.screens: list[Screen] = []
+        self.all_screens: list[Screen] = []  # also those that were closed
         self.browsers: dict[str, Browser] = {}
         self.is_lossy = False  # something was not told, and no sweep has been since
         self.history = History(lambda: {(one.person, thing) for one in self.screens for thing in one.since})
@@ -133,6 +134,7 @@ class Stage:
 
         screen: Screen = self.run(enter())
         self.screens.append(screen)
+        self.all_screens.append(screen)
         return screen
 
     def watch(self, person: str) -> Screen | None:

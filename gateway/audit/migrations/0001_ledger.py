@@ -1,11 +1,13 @@
 """The ledger's table, and on PostgreSQL an index of the users in its lists."""
 
+from typing import Any
+
 from django.db import migrations, models
 
 INDEX = "livegate_audit_users"
 
 
-def index_users(apps, schema_editor):
+def index_users(apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(f"CREATE INDEX {INDEX} ON livegate_audit_ledgerentry USING gin (users jsonb_path_ops)")
 
@@ -20,7 +22,7 @@ class Migration(migrations.Migration):
             name="LedgerEntry",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("at", models.DateTimeField()),
+                ("at", models.DateTimeField(verbose_name="time")),
                 (
                     "kind",
                     models.CharField(

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab.models import Foreign, ForeignChild, Page, Unpublished
 from lab.serializers import PageSerializer
-from ledgers import CARDS, FIRST, NOON, fill, kept, made
+from ledgers import CARDS, FIRST, NOON, fill, kept, made, plan, scans
 from rest_framework.serializers import BaseSerializer
 
 from livegate.gateway.audit import ledger
@@ -245,18 +245,6 @@ def test_a_field_is_asked_about_where_it_is_not_known_which_there_are(republish,
 @pytest.fixture
 def many():
     fill(120_000)
-
-
-def plan(sql):
-    with connection.cursor() as cursor:
-        how = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-        cursor.execute(f"{how} {sql}")
-        return [str(row[-1]) for row in cursor.fetchall()]
-
-
-def scans(lines):
-    """The parts of a plan that read the whole table."""
-    return [line for line in lines if "Seq Scan" in line or line.startswith("SCAN livegate_audit")]
 
 
 def plans_of(ask):

@@ -222,7 +222,7 @@ async def test_of_a_client_that_holds_what_no_model_has_the_key_is_unknown(demo,
 
 
 async def test_the_sockets_of_a_part_are_closed_and_no_others(demo, entered):
-    before = counts()["sockets_closed"]
+    before = counts()["sockets_closed_by_operator"]
     found = (await aroll_call(PATIENCE)).of(user=demo.amira)
 
     assert close(found) == 2
@@ -231,7 +231,7 @@ async def test_the_sockets_of_a_part_are_closed_and_no_others(demo, entered):
         assert await entered[name].take() == {"type": "websocket.close", "code": 4403}
     await entered["dev"].nothing()
     await entered["nobody"].nothing()
-    assert counts()["sockets_closed"] == before + 2
+    assert counts()["sockets_closed_by_operator"] == before + 2
     assert len((await aroll_call(PATIENCE)).sockets) == 2
 
 
