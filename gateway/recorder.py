@@ -192,7 +192,8 @@ class Recorder:
     def _is_full(self) -> bool:
         """Whether there is no room for another entry, of which only the number is kept then."""
         self._news.set()
-        is_full = len(self) >= setting("LEDGER_QUEUE")
+        most: int = setting("LEDGER_QUEUE")
+        is_full = len(self) >= most
         self._missing += is_full
         return is_full
 
