@@ -120,7 +120,7 @@ class Hub:
         self._recorder.opened(socket)
         self._await_expiry(socket)
         self.examine([socket])  # what was told since somebody let it in, nobody here has heard
-        if not self._logged_out.keys().isdisjoint(socket.tokens):
+        if socket.session_token and socket.session_token in self._logged_out:
             self.expel(socket)
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
@@ -252,17 +252,17 @@ class Hub:
 
     def _log_out(self, token: str) -> None:
         """Close the sockets of a session, without a look: it was told before the session was removed. For the same
-        reason, one that is opened with it is closed for a while."""
+        reason, one that is opened with it is closed for a while. What stands for a user, which anybody may have heard
+        who hears notices, closes nothing."""
         now = self._loop.time()
         while self._logged_out and next(iter(self._logged_out.values())) < now - LOGGED_OUT_FOR:
             del self._logged_out[next(iter(self._logged_out))]
         self._logged_out.setdefault(token, now)
-        for socket in list(self._registry.sockets_of(token)):
+        for socket in [one for one in self._registry.sockets_of(token) if one.session_token == token]:
             self.expel(socket)
 
     def _close(self, token: str) -> None:
-        """Close one socket for an operator. What stands for its user or session, which anybody may have heard who hears
-        notices, closes nothing."""
+        """Close one socket for an operator. Nor does what stands for its user or session."""
         for socket in [one for one in self._registry.sockets_of(token) if one.token == token]:
             self.expel(socket, CLOSED)
 
