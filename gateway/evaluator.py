@@ -126,7 +126,8 @@ class Evaluator:
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
         for item in items:
-            self._recorder.withhold(item)  # what was made before and not sent
+            if item.receipt is not None:  # for what was made before, and not sent
+                self._recorder.withhold(item)
             if item.pair in decisions:
                 item.verified, item.basis = verified, bases.get(item.pair, "")
         parcels: list[Made] = [
