@@ -73,7 +73,7 @@ class World:
 
     @property
     def tasks(self):
-        """The tasks of the hub: those that hear, evaluate, examine, sweep and record, and those that are sending."""
+        """The tasks of the hub: those that run as long as it, and those that are sending."""
         return {task for task in self.hub._tasks if not task.done()}
 
     async def settled(self):

@@ -17,6 +17,8 @@ from livegate.gateway.hub import leave
 from livegate.gateway.metrics import counts
 from livegate.gateway.subscriptions import Subscription
 
+TASKS = 6  # which hear, evaluate, examine, sweep, record and attend to roll calls
+
 
 @pytest.mark.parametrize("stalled", [[0], [3], [0, 1], [0, 3], [1, 2, 3]])
 async def test_a_send_that_never_ends_delays_no_other_and_costs_nothing_afterwards(world, stalled):
@@ -62,7 +64,7 @@ async def test_a_stalled_socket_can_be_left_and_leaves_no_task(world, stalled):
 
     await until(lambda: all(delivery.done() for delivery in deliveries))
     assert all(delivery.cancelled() for delivery in deliveries)
-    assert len(world.tasks) == 5  # which hear, evaluate, examine, sweep and record
+    assert len(world.tasks) == TASKS
     await world.change()
     await world.see(readers[stalled:])
 
@@ -150,7 +152,7 @@ async def test_a_send_that_fails_or_is_cancelled_closes_its_socket_and_no_other_
     assert readers[2].closed == [1011]
     assert readers[2].socket not in world.hub.sockets
     assert readers[2].socket.delivery is None
-    assert len(world.tasks) == 5
+    assert len(world.tasks) == TASKS
     is_gone = error is CLOSING or isinstance(error, OSError)
     assert [record.event for record in caplog.records] == ([] if is_gone else ["delivery_failed"])
 
@@ -179,7 +181,7 @@ async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, cl
 
     await until(delivery.done)
     await world.settled()
-    assert len(world.tasks) == 5
+    assert len(world.tasks) == TASKS
 
 
 async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
@@ -235,7 +237,7 @@ async def test_who_takes_nothing_is_closed_when_it_reads_again_and_no_other_noti
     assert quick.closed == []
     assert counts()["sockets_too_slow"] == before + 1
     await world.settled()
-    assert len(world.tasks) == 5
+    assert len(world.tasks) == TASKS
 
 
 async def test_who_takes_something_now_and_then_stays(world, settings, monkeypatch):

@@ -460,7 +460,7 @@ def hear_nothing_of_rights(monkeypatch):
 
 def send_what_was_given_up(monkeypatch):
     """Who has unsubscribed is told of changes all the same."""
-    monkeypatch.setattr(Hub, "unsubscribe", lambda hub, socket, key: None)
+    monkeypatch.setattr(Hub, "forget", lambda hub, subscription: None)
 
 
 MUTATIONS = [
