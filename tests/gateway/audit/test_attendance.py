@@ -103,7 +103,7 @@ async def test_it_answers_with_what_each_socket_has(demo, connect):
 async def test_who_asks_about_one_object_is_told_of_that_one_alone(demo, connect, monkeypatch):
     trail.forget()
     monkeypatch.setattr(attendance, "MOST_CHANGES", 2)
-    other = await sync_to_async(Card.objects.create)(board=demo.card.board, owner=demo.amira, title="another")
+    other = await sync_to_async(Card.objects.create)(board_id=demo.card.board_id, owner=demo.amira, title="another")
     amira, ben, _ = await connect(demo.amira), await connect(demo.ben), await connect(demo.cleo)
     await amira.subscribe(demo.card)
     await amira.subscribe(other)
