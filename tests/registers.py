@@ -15,7 +15,8 @@ def ago(**time: float) -> datetime:
 
 
 def opened(number: int, user: object = None, *, is_behind: bool = False) -> OpenSocket:
-    return OpenSocket(HERE, number, "" if user is None else str(user.pk), ago(hours=3), is_behind)  # type: ignore[attr-defined]
+    key = "" if user is None else str(user.pk)  # type: ignore[attr-defined]
+    return OpenSocket(HERE, number, key, ago(hours=3), is_behind, ("en-us", "UTC", "http", ""))
 
 
 def watched(socket: OpenSocket, hashid: str, **facts: object) -> OpenSubscription:

@@ -14,14 +14,16 @@ from django.db.models.functions import Now
 
 from ...permissions.lookups import Among
 from ..logs import report
+from ..trail import steps_of
 from ..worker import LONGEST_CLOSE, Worker
+from .changes import row_of
 from .models import RollCall, RollSheet, RunningHub, clean, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..rolls import Present
-    from ..subscriptions import Socket
+    from ..subscriptions import Key, Socket
 
 # Seconds after which a hub says again that it is there.
 SEEN_EVERY = 30.0
@@ -31,6 +33,8 @@ PAUSE = 1.0
 MOST_CALLS = 100
 # So many sockets and subscriptions fill a sheet. The subscriptions of one socket stand on one sheet.
 SHEET = 500
+# Of so many changes of an object it is told what became of them.
+MOST_CHANGES = 100
 
 
 class Attendance:
@@ -67,8 +71,8 @@ class Attendance:
     async def _attend(self, called: Sequence[str]) -> None:
         try:
             await self._worker.do(enter, self._hub.identity)
-            for roll in await self._worker.do(open_among, called) if called else ():
-                await self._answer(roll)
+            for call in await self._worker.do(open_among, called) if called else ():
+                await self._answer(call)
             await self._worker.do(disconnect, None)
             self._is_failing = False
         except Exception as error:
@@ -76,11 +80,13 @@ class Attendance:
                 report("register_failed", "A process can't say that it is there, or who is; it tries again.", error)
             self._is_failing = True
 
-    async def _answer(self, roll: str) -> None:
+    async def _answer(self, call: RollCall) -> None:
         """In parts: what is connected is looked at while the one before is written, and all else has its turn."""
-        for number, sheet in enumerate(chain(sheets(self._hub), [None])):
-            answer = RollSheet(roll_id=roll, process=self._hub.identity, number=number, sockets=sheet or [])
+        for number, sheet in enumerate(chain(sheets(self._hub, call.about), [None])):
+            answer = RollSheet(roll_id=call.token, process=self._hub.identity, number=number, sockets=sheet or [])
             answer.is_last = sheet is None
+            if answer.is_last and call.about:
+                answer.changes = [row_of(step) for step in steps_of(*call.about)[-MOST_CHANGES:]]
             if not await self._worker.do(hand_in, answer):
                 return
 
@@ -93,19 +99,21 @@ class Attendance:
         await self._worker.stop()
 
 
-def sheets(hub: Present) -> Iterator[list[Any]]:
+def sheets(hub: Present, about: Key | None = None) -> Iterator[list[Any]]:
     """What a hub has: of each socket the number, the user's primary key as a text ('' for one who is anonymous), when
-    it was opened, whether it is behind, and of each of its subscriptions the model's label, the hashid, when it was
-    admitted and last decided about, whether it is admitted, the basis, and the ETag of what the client holds.
+    it was opened, whether it is behind, the viewer's language, time zone, scheme and host, and of each of its
+    subscriptions the model's label, the hashid, when it was admitted and last decided about, whether it is admitted,
+    the basis, and the ETag of what the client holds. Only the subscriptions to one object, and the sockets that have
+    one, where it is asked about that.
 
     Each socket is as it is when its sheet is made; one that has gone by then is on none.
     """
     sheet: list[Any] = []
     size = 0
     for socket in list(hub.sockets):
-        if socket in hub.sockets:
-            sheet.append(described(socket))
-            size += 1 + len(socket.subscriptions)
+        if socket in hub.sockets and (about is None or about in socket.subscriptions):
+            sheet.append(described(socket, about))
+            size += 1 + len(sheet[-1][-1])
         if size >= SHEET:
             yield sheet
             sheet, size = [], 0
@@ -113,12 +121,15 @@ def sheets(hub: Present) -> Iterator[list[Any]]:
         yield sheet
 
 
-def described(socket: Socket) -> list[Any]:
-    user = socket.viewer.user_key
+def described(socket: Socket, about: Key | None) -> list[Any]:
+    viewer = socket.viewer
+    user = "" if viewer.user_key is None else str(viewer.user_key)
     subscriptions = [
-        [*one.key, one.since, one.verified, one.admitted, one.basis, one.etag] for one in socket.subscriptions.values()
+        [*one.key, one.since, one.verified, one.admitted, one.basis, one.etag]
+        for one in socket.subscriptions.values()
+        if about in (None, one.key)
     ]
-    return [socket.number, "" if user is None else str(user), socket.opened, socket.is_behind, subscriptions]
+    return [socket.number, user, socket.opened, socket.is_behind, [*viewer.surroundings], subscriptions]
 
 
 # What is asked of the database
@@ -131,10 +142,10 @@ def enter(identity: str) -> None:
         hubs.create(identity=identity, host=gethostname(), pid=os.getpid(), since=Now(), seen=Now())
 
 
-def open_among(tokens: Sequence[str]) -> list[str]:
-    """Those by which somebody asks who is there."""
+def open_among(tokens: Sequence[str]) -> list[RollCall]:
+    """What is asked by those of these names by which somebody asks."""
     calls = RollCall.objects.using(router.db_for_write(RollCall))
-    return list(calls.filter(Among("token", [clean(token) for token in tokens])).values_list("token", flat=True))
+    return list(calls.filter(Among("token", [clean(token) for token in tokens])))
 
 
 def hand_in(sheet: RollSheet) -> bool:

@@ -29,9 +29,8 @@ from ..notifications import key_in
 from ..primary import from_primary
 from ..publications import all_publications, find
 from ..snapshots import snapshot
-from ..trail import steps_of
-from .findings import Change, Findings, GuardedField, Shown, Subscribed
-from .records import Holding, holdings_of, last_shown
+from .findings import Findings, GuardedField, Shown, Subscribed
+from .records import last_shown, records_of
 from .texts import written
 from .trees import Witness, databases_of, savepoints
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from ...permissions.rules import Permission
     from ..decisions import View
     from .findings import Reason
+    from .records import Holding
 
 # How far serializers within serializers are looked into: one may be within itself.
 DEEPEST = 5
@@ -55,12 +55,17 @@ class Explanation(Findings):
         return written(self, is_colored=is_colored)
 
 
-def explain(user: Any, instance: Model | str, hashid: str = "", *, among: Iterable[Viewer] = ()) -> Explanation:
+def explain(
+    user: Any, instance: Model | str, hashid: str = "", *, among: Iterable[Viewer] = (), timeout: float = 5.0
+) -> Explanation:
     """What this user sees of an instance now, what not, and why.
 
     ``user`` is a user, None for one who is anonymous, or a Viewer: one who looks in a language and a time zone of their
     own. In the place of the instance, its model's label and its hashid will do: ``explain(user, "board.Card",
     "7sd8f")``. ``among`` are viewers of whom it is told whether they are shown the very same bytes.
+
+    All processes are asked for the user's subscriptions and for what became of the last changes, and waited for, but
+    not longer than ``timeout`` seconds. With ``timeout=0``, and inside of a transaction, it is what this process has.
 
     All is read in one snapshot, with the rights read anew; a statement of the application's that the database refuses
     may have it read twice. Inside of a transaction it is not decided then, and the transaction goes on. Raises
@@ -85,12 +90,18 @@ def explain(user: Any, instance: Model | str, hashid: str = "", *, among: Iterab
     if publication is None:
         twice = any(one.label == label for one in all_publications())
         return replace(told, is_published_twice=twice, reasons=("not published",))
-    holdings = holdings_of(viewer, label, hashid)
-    told = examined(replace(told, is_published=True), Pair(viewer, publication, hashid), list(among), holdings)
+    records = records_of(viewer, label, hashid, timeout)
+    told = replace(
+        told,
+        is_published=True,
+        processes=records.processes,
+        unanswered=records.unanswered,
+        changes=records.changes,
+    )
+    told = examined(told, Pair(viewer, publication, hashid), list(among), records.holdings)
     shown = last_shown(viewer, publication, hashid)
     if shown is not None:
         told = replace(told, last_shown=Shown(shown.at, shown.etag, shown.fields, shown.cause))
-    told = replace(told, changes=tuple(Change.of_step(step) for step in steps_of(label, hashid)))
     return replace(told, reasons=tuple(reasons_of(told)))
 
 
@@ -197,6 +208,8 @@ def subscribed(
     return tuple(
         Subscribed(
             holding.socket,
+            holding.host,
+            holding.pid,
             holding.is_admitted,
             holding.since,
             holding.verified,
@@ -221,10 +234,13 @@ def reasons_of(told: Explanation) -> Iterator[Reason]:
     """Why nothing may have arrived for the last change: all that apply."""
     last = {change.fate == "heard": change for change in told.changes}
     made, heard = last.get(False), last.get(True)
+    could_hear = told.subscriptions is not None and told.processes != ()
     if made is not None and made.fate in UNTOLD:
         yield UNTOLD[made.fate]
-    elif told.subscriptions is not None and (heard is None or (made is not None and heard.at < made.at)):
+    elif could_hear and (heard is None or (made is not None and heard.at < made.at)):
         yield "nothing heard"
+    if told.unanswered:
+        yield "no answer"
     admitted = [one for one in told.subscriptions or () if one.is_admitted]
     if told.subscriptions is not None and not admitted:
         yield "not subscribed"

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from ..trail import Step
+    from .changes import Change
+    from .register import Process
     from .trees import Tree
 
 # Not decided is what could not be read, or changed while it was.
@@ -19,6 +20,7 @@ Reason = Literal[
     "rolled back",
     "waiting",
     "nothing heard",
+    "no answer",
     "not subscribed",
     "hidden",
     "undecided",
@@ -29,8 +31,9 @@ REASONS: dict[Reason, str] = {
     "unwatched": "No watched field changed in the last save.",
     "rolled back": "The transaction of the last change was rolled back.",
     "waiting": "The last change waits for the commit of its transaction.",
-    "nothing heard": "No hub of this process has heard of a change.",
-    "not subscribed": "No socket of this user, in this process, is subscribed to it.",
+    "nothing heard": "No process with sockets that was asked has heard of the last change.",
+    "no answer": "A process does not answer: who is connected to it may get nothing.",
+    "not subscribed": "No socket of this user is subscribed to it, where that was asked.",
     "hidden": "This user may not see it.",
     "undecided": "It can't be decided now.",
     "unchanged": "The last view that was shown is the present one: of what this user sees, nothing changed.",
@@ -47,20 +50,6 @@ class GuardedField:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What became of a change, as the trail of this process has it."""
-
-    at: datetime
-    fate: str
-    watched: tuple[str, ...] = ()  # where no watched field changed: those that are
-    written: tuple[str, ...] = ()  # and those that were written; none where all were
-
-    @classmethod
-    def of_step(cls, step: Step) -> Change:
-        return cls(step.at, step.became, step.watched, step.written)
-
-
-@dataclass(frozen=True, slots=True)
 class Shown:
     """What the ledger has on record as shown to the user last."""
 
@@ -72,9 +61,11 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A subscription now, in this process."""
+    """A subscription now."""
 
-    socket: int
+    socket: str  # as the register names it
+    host: str
+    pid: int
     is_admitted: bool
     since: datetime | None
     verified: datetime | None
@@ -90,8 +81,10 @@ class Findings:
     permission, and is None where there is no object or no user to ask about, which ``basis`` tells. ``agrees`` is False
     where the tree, which is asked beside the decision, says something else: then a permission answers now so and now
     so. ``personal`` says why the view is made for this user alone; '' where it may be shared, and with whom of those
-    that were named it is, is in ``shares_with``. ``subscriptions`` is None where this process has no sockets,
-    ``last_shown`` where nothing is on record.
+    that were named it is, is in ``shares_with``. ``last_shown`` is None where nothing is on record.
+
+    ``processes`` are those that told of subscriptions and changes, None where this one alone was asked; what the
+    ``unanswered`` have is missing. ``subscriptions`` is None where nobody was there to tell.
     """
 
     model: str
@@ -112,6 +105,8 @@ class Findings:
     shares_with: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     etag: str = ""
+    processes: tuple[Process, ...] | None = None
+    unanswered: tuple[Process, ...] = ()
     subscriptions: tuple[Subscribed, ...] | None = None
     last_shown: Shown | None = None
     changes: tuple[Change, ...] = ()

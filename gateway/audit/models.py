@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..entries import Entry
+    from ..subscriptions import Key
 
 # How many rows are removed in one transaction.
 BATCH = 5_000
@@ -171,10 +172,15 @@ class RunningHub(models.Model):
 
 
 class RollCall(models.Model):
-    """Somebody asks who is there. No process answers to a name that is not here."""
+    """Somebody asks who is there. No process answers to a name that is not here.
+
+    Where an object is named, by its model's label and its hashid, it is asked about that one alone.
+    """
 
     token = models.CharField(max_length=32, primary_key=True)
     at = models.DateTimeField()
+    model = models.CharField(max_length=201, default="")
+    hashid = models.CharField(max_length=64, default="")
 
     class Meta:
         default_permissions = ()
@@ -182,15 +188,21 @@ class RollCall(models.Model):
     def __str__(self) -> str:
         return f"roll call at {self.at}"
 
+    @property
+    def about(self) -> Key | None:
+        return (self.model, self.hashid) if self.model else None
+
 
 class RollSheet(models.Model):
-    """A part of what one process answers; ``sockets`` is what ``attendance.sheets`` makes."""
+    """A part of what one process answers; ``sockets`` is what ``attendance.sheets`` makes. Where it is asked about one
+    object, the last sheet has what the process knows of its ``changes``, as ``changes.row_of`` makes it."""
 
     roll = models.ForeignKey(RollCall, models.CASCADE, related_name="sheets")
     process = models.CharField(max_length=16)
     number = models.PositiveIntegerField()
     is_last = models.BooleanField()
     sockets = models.JSONField()
+    changes = models.JSONField(default=list)
 
     class Meta:
         default_permissions = ()

@@ -21,7 +21,8 @@ from django.db.models.functions import Now
 from ...serializers.hashids import InvalidHashid, decode, encode
 from ..courier import courier
 from ..notices import Notice, token_of_socket
-from .models import RollCall, RollSheet, RunningHub
+from .changes import Change
+from .models import RollCall, RollSheet, RunningHub, cut
 from .objects import shown_in, text_of
 from .people import key_of
 from .tenants import users_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.db.models import Model, QuerySet
+
+    from ..subscriptions import Key
 
 # Seconds: of a hub that was not seen for so long it is known that it is gone.
 GONE_AFTER = timedelta(seconds=90)
@@ -56,13 +59,15 @@ class Process:
 @dataclass(frozen=True, slots=True)
 class OpenSocket:
     """A client that is connected. ``user`` is the primary key as a text, '' for one who is anonymous; ``is_behind``
-    says that it was told that what it holds may be old."""
+    says that it was told that what it holds may be old; ``surroundings`` are the language, time zone, scheme and host
+    in which it is shown things."""
 
     process: Process
     number: int
     user: str
     opened: datetime
     is_behind: bool
+    surroundings: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -99,12 +104,14 @@ class OpenSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What the processes answered. ``unanswered`` are those that did not, whose sockets are missing."""
+    """What the processes answered. ``unanswered`` are those that did not, whose sockets are missing. The ``changes``
+    are those of the object that was asked about, as each process has them."""
 
     sockets: tuple[OpenSocket, ...]
     subscriptions: tuple[OpenSubscription, ...]
     processes: tuple[Process, ...]
     unanswered: tuple[Process, ...]
+    changes: tuple[Change, ...] = ()
 
     def of(
         self, *, user: Any = None, instance: Model | None = None, socket: str | None = None, tenant: Model | None = None
@@ -136,13 +143,16 @@ class Register:
         )
 
 
-def roll_call(timeout: float = 5.0) -> Register:
+def roll_call(timeout: float = 5.0, *, about: Key | None = None) -> Register:
     """Ask all processes who is there, and wait until all have answered, but not longer than so many seconds.
+
+    ``about`` is an object, by its model's label and its hashid: then there are only the subscriptions to that one, with
+    their sockets, and what the processes know of its changes.
 
     In a transaction it raises RuntimeError: nobody would see that something is asked. Costs each process a row for
     each 500 sockets and subscriptions that it has, which is removed again.
     """
-    asking = Asking(timeout)
+    asking = Asking(timeout, about)
     asking.begin()
     try:
         while not asking.is_over():
@@ -152,9 +162,9 @@ def roll_call(timeout: float = 5.0) -> Register:
         asking.end()
 
 
-async def aroll_call(timeout: float = 5.0) -> Register:  # noqa: ASYNC109
+async def aroll_call(timeout: float = 5.0, *, about: Key | None = None) -> Register:  # noqa: ASYNC109
     """``roll_call`` from async code."""
-    asking = Asking(timeout)
+    asking = Asking(timeout, about)
     await database_sync_to_async(asking.begin)()
     try:
         while not await database_sync_to_async(asking.is_over)():  # noqa: ASYNC110
@@ -179,8 +189,9 @@ def close(register: Register) -> int:
 class Asking:
     """One roll call, from the question to the answer."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, about: Key | None) -> None:
         self.pause = FIRST_PAUSE  # until it is looked again
+        self._model, self._hashid = about or ("", "")
         self._token = uuid4().hex
         self._ends = time.monotonic() + timeout
         self._called = -inf
@@ -191,7 +202,7 @@ class Asking:
         calls.filter(at__lt=Now() - FORGOTTEN_AFTER).delete()
         hubs.filter(seen__lt=Now() - GONE_AFTER).delete()
         with transaction.atomic(using=self._using, durable=True):
-            calls.create(token=self._token, at=Now())
+            calls.create(token=self._token, at=Now(), model=cut(self._model, 201), hashid=cut(self._hashid, 64))
 
     def is_over(self) -> bool:
         """Whether all have answered, or need not be waited for any longer. Calls, again where somebody may not have
@@ -209,14 +220,18 @@ class Asking:
         answered = set(self._sheets.filter(is_last=True).values_list("process", flat=True))
         processes = [Process(one.identity, one.host, one.pid, one.since) for one in hubs_running()]
         present = {one.identity: one for one in processes if one.identity in answered}
-        sockets, subscriptions = [], []
+        sockets, subscriptions, changes = [], [], []
         for sheet in self._sheets.filter(process__in=present).order_by("process", "number").iterator():
-            for number, user, opened, is_behind, watched in sheet.sockets:
-                socket = OpenSocket(present[sheet.process], number, user, moment(opened), is_behind)
+            process = present[sheet.process]
+            for number, user, opened, is_behind, surroundings, watched in sheet.sockets:
+                socket = OpenSocket(process, number, user, moment(opened), is_behind, tuple(surroundings))
                 sockets.append(socket)
                 subscriptions += [subscription_of(socket, *one) for one in watched]
+            changes += [Change.of_row(row, process.host, process.pid) for row in sheet.changes]
         unanswered = [one for one in processes if one.identity not in answered]
-        return Register(tuple(sockets), tuple(subscriptions), tuple(present.values()), tuple(unanswered))
+        return Register(
+            tuple(sockets), tuple(subscriptions), tuple(present.values()), tuple(unanswered), tuple(changes)
+        )
 
     def end(self) -> None:
         RollCall.objects.using(self._using).filter(token=self._token).delete()

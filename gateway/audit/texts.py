@@ -8,13 +8,17 @@ from .findings import REASONS
 from .trees import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from .findings import Change, Findings, GuardedField, Subscribed
+    from .changes import Change
+    from .findings import Findings, GuardedField, Subscribed
 
 MARKS = {"yes": "✓", "no": "✗", "unknown": "?", "undecided": "?"}
 # What a terminal is told to paint it in.
 COLORS = {"yes": "32", "no": "31", "unknown": "33", "undecided": "33"}
+
+# How many changes are shown of those that were made, and of those that were heard of.
+MOST_CHANGES = 5
 
 # How a permission is written that is combined of those below it.
 JOINED = {"all": "all of these", "any": "any of these", "not": "not this"}
@@ -36,7 +40,7 @@ def written(told: Findings, *, is_colored: bool) -> str:
     lines += view(told)
     for guarded in told.guarded:
         lines += guard(guarded, paint)
-    lines += ["", *subscriptions(told), *last_shown(told), "", *changes(told)]
+    lines += ["", *asked(told), *subscriptions(told), *last_shown(told), "", *changes(told)]
     return "\n".join(lines) + "\n"
 
 
@@ -92,11 +96,22 @@ def guard(guarded: GuardedField, paint: Paint) -> Iterator[str]:
         yield f"  {printable(guarded.guard)}, asked of each that is nested"
 
 
+def asked(told: Findings) -> Iterator[str]:
+    """Whose subscriptions and changes these are."""
+    if told.processes is None:
+        yield "Asked         in this process only"
+    else:
+        yield f"Asked         all processes with sockets; answers: {len(told.processes)}"
+    for one in told.unanswered:
+        yield f"No answer     from {printable(str(one))}: what it has is missing here"
+
+
 def subscriptions(told: Findings) -> Iterator[str]:
     if told.subscriptions is None:
-        yield "Subscriptions unknown: this process has no sockets"
+        nobody = "this process has no sockets" if told.processes is None else "no process answers"
+        yield f"Subscriptions unknown: {nobody}"
     elif not told.subscriptions:
-        yield "Subscriptions none in this process"
+        yield "Subscriptions none"
     for one in told.subscriptions or ():
         yield f"Subscription  {subscription(one)}"
 
@@ -108,20 +123,32 @@ def last_shown(told: Findings) -> Iterator[str]:
 
 
 def subscription(one: Subscribed) -> str:
+    socket = f"socket {one.socket} ({place(one)})"
     if not one.is_admitted:
-        return f"socket {one.socket}, to be decided"
+        return f"{socket}, to be decided"
     since = f" since {one.since:%Y-%m-%d %H:%M:%S}" if one.since else ""
     holds = f"holds {one.etag}" if one.etag else "holds nothing"
-    return f"socket {one.socket}{since}, {holds}, {'current' if one.is_current else 'not current'}"
+    return f"{socket}{since}, {holds}, {'current' if one.is_current else 'not current'}"
+
+
+def place(one: Subscribed | Change) -> str:
+    return f"{printable(one.host)}, process {one.pid}"
 
 
 def changes(told: Findings) -> Iterator[str]:
-    for change in told.changes[-5:]:
-        yield f"Change        {change.at:%Y-%m-%d %H:%M:%S} {fate(change)}"
+    for change in last_of(told.changes):
+        yield f"Change        {change.at:%Y-%m-%d %H:%M:%S} ({place(change)}) {fate(change)}"
     if not told.changes:
-        yield "Changes       none is known in this process"
+        yield "Changes       none is known"
     for reason in told.reasons:
         yield f"Nothing came? {REASONS[reason]}"
+
+
+def last_of(changes: Iterable[Change]) -> list[Change]:
+    """The last that were made, and the last that were heard of: each is heard of by all processes."""
+    heard = [change for change in changes if change.fate == "heard"]
+    made = [change for change in changes if change.fate != "heard"]
+    return sorted([*made[-MOST_CHANGES:], *heard[-MOST_CHANGES:]], key=lambda change: change.at)
 
 
 def fate(change: Change) -> str:

@@ -45,7 +45,7 @@ class Accounts:
             decisions = evaluate(pairs)
             instance = find(thing)
             for pair in pairs:
-                review_one(explain(pair.viewer, label, hashid), decisions[pair], pair, instance)
+                review_one(explain(pair.viewer, label, hashid, timeout=0), decisions[pair], pair, instance)
 
 
 def review_one(told: Explanation, view: Any, pair: Pair, instance: Any) -> None:

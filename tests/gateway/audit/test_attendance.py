@@ -8,9 +8,11 @@ import threading
 
 import pytest
 from asgiref.sync import sync_to_async
+from board.models import Card
 from clients import PATIENCE, until
 from django.db import OperationalError
 
+from livegate.gateway import trail
 from livegate.gateway.audit import attendance
 from livegate.gateway.audit.models import RollCall, RollSheet, RunningHub
 from livegate.gateway.courier import courier
@@ -31,9 +33,9 @@ async def until_there(rows, *, many=1):
             await asyncio.sleep(0.01)
 
 
-async def call(token):
+async def call(token, **about):
     """Somebody asks who is there; gives the sheets when the last is there."""
-    await sync_to_async(RollCall.objects.create)(token=token, at="2026-03-01T12:00Z")
+    await sync_to_async(RollCall.objects.create)(token=token, at="2026-03-01T12:00Z", **about)
     courier.post([Notice("roll", token=token)])
     await until_there(RollSheet.objects.filter(roll=token, is_last=True))
     return await asked(RollSheet.objects.filter(roll=token).order_by("number"))
@@ -78,7 +80,7 @@ async def test_it_answers_with_what_each_socket_has(demo, connect):
     sheet, last = await call("who")
 
     by_number = {number: rest for number, *rest in sheet.sockets}
-    user, opened, is_behind, [subscription] = by_number[1]
+    user, opened, is_behind, surroundings, [subscription] = by_number[1]
     label, hashid, since, _verified, is_admitted, _basis, etag = subscription
     assert (user, is_behind, label, hashid, is_admitted) == (
         str(demo.amira.pk),
@@ -90,10 +92,37 @@ async def test_it_answers_with_what_each_socket_has(demo, connect):
     assert 0 < opened <= since
     assert len(etag) == 32
     assert by_number[2][0] == ""
-    assert by_number[2][3] == []
+    assert surroundings[:3] == ["en", "UTC", "http"]
+    assert by_number[2][4] == []
+    assert sheet.changes == last.changes == []
     assert (sheet.number, sheet.is_last, last.number, last.is_last, last.sockets) == (0, False, 1, True, [])
     assert str(last).startswith("sheet 1 of")
     await nobody.nothing()
+
+
+async def test_who_asks_about_one_object_is_told_of_that_one_alone(demo, connect, monkeypatch):
+    trail.forget()
+    monkeypatch.setattr(attendance, "MOST_CHANGES", 2)
+    other = await sync_to_async(Card.objects.create)(board_id=demo.card.board_id, owner=demo.amira, title="another")
+    amira, ben, _ = await connect(demo.amira), await connect(demo.ben), await connect(demo.cleo)
+    await amira.subscribe(demo.card)
+    await amira.subscribe(other)
+    await ben.subscribe(other)
+    trail.note_unwatched("board.Card", other.hashid, ["title"], None)
+    for number in range(3):
+        trail.note_unwatched("board.Card", demo.card.hashid, ["title", "salary"], [f"field_{number}"])
+
+    sheet, last = await call("who", model="board.Card", hashid=demo.card.hashid)
+
+    [[number, *_, subscriptions]] = sheet.sockets
+    assert number == 1
+    assert [one[1] for one in subscriptions] == [demo.card.hashid]
+    assert sheet.changes == []
+    assert [row[1:] for row in last.changes] == [
+        ["unwatched", ["title", "salary"], ["field_1"]],
+        ["unwatched", ["title", "salary"], ["field_2"]],
+    ]
+    trail.forget()
 
 
 async def test_many_stand_on_several_sheets(demo, connect, monkeypatch):

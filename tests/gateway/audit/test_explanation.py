@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
-from clients import until
+from clients import PATIENCE, until
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection, transaction
 from guardian.shortcuts import remove_perm
@@ -17,9 +20,11 @@ from lab.serializers import plain
 from rest_framework import serializers
 
 from livegate.gateway import canary, trail
-from livegate.gateway.audit import explanation
+from livegate.gateway.audit import attendance, explanation
 from livegate.gateway.audit.explanation import explain
-from livegate.gateway.audit.records import Holding
+from livegate.gateway.audit.models import RunningHub
+from livegate.gateway.audit.records import Holding, records_of
+from livegate.gateway.audit.register import Process
 from livegate.gateway.decisions import Pair
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.publications import find, publish
@@ -262,7 +267,7 @@ def test_what_can_not_be_decided_is_said(demo, republish, monkeypatch, failure):
     told = explain(demo.amira, Page.objects.create())
 
     assert (told.decision, told.basis) == ("undecided", "")
-    assert told.reasons == ("undecided",)
+    assert told.reasons == ("not subscribed", "undecided")
 
 
 def test_what_is_no_instance_and_no_label_is_refused(demo):
@@ -292,34 +297,49 @@ def test_all_is_of_one_snapshot(demo, monkeypatch):
 # Why nothing arrived
 
 
-async def test_a_live_subscription_is_told_and_what_its_client_holds(demo, connect):
+async def until_entered():
+    async with asyncio.timeout(PATIENCE):
+        while not await RunningHub.objects.aexists():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("timeout", [0, PATIENCE])
+async def test_a_live_subscription_is_told_and_what_its_client_holds(demo, connect, monkeypatch, timeout):
+    monkeypatch.setattr(attendance, "PAUSE", 0)
+    ask = partial(sync_to_async(explain), timeout=timeout)
     client = await connect(demo.amira, headers=[(b"host", b"testserver")])
     await client.subscribe(demo.card, etag=None)
     await client.receive()
+    await until_entered()
 
-    told = await sync_to_async(explain)(demo.amira, demo.card)
+    told = await ask(demo.amira, demo.card)
+
+    assert told.processes is None if timeout == 0 else len(told.processes) == 1
 
     [subscribed] = told.subscriptions
     assert subscribed.is_admitted
     assert subscribed.is_current
     assert "unchanged" in told.reasons
-    assert (await sync_to_async(explain)(demo.ben, demo.card)).subscriptions == ()
+    assert (await ask(demo.ben, demo.card)).subscriptions == ()
 
     demo.card.title = "another"
     await sync_to_async(demo.card.save)()
     await client.receive()
     await until(lambda: len(trail.steps_of("board.Card", demo.card.hashid)) == 2)
-    told = await sync_to_async(explain)(demo.amira, demo.card)
+    told = await ask(demo.amira, demo.card)
     assert [change.fate for change in told.changes] == ["told", "heard"]
     assert told.reasons == ("unchanged",)
-    assert "not subscribed" in (await sync_to_async(explain)(demo.ben, demo.card)).reasons
+    assert "not subscribed" in (await ask(demo.ben, demo.card)).reasons
 
 
-def held(etag, *, is_admitted=True):
-    def holdings(viewer, label, hashid):
-        return [Holding(viewer, 1, is_admitted, None, None, etag)]
+def held(etag, *, is_admitted=True, **known):
+    """One socket, of this process, whose client holds that; and what else is known."""
 
-    return holdings
+    def records(viewer, label, hashid, timeout):
+        holdings = [Holding(viewer, "9f2c:1", "web-1", 17, is_admitted, None, None, etag)]
+        return replace(records_of(viewer, label, hashid, timeout), **{"holdings": holdings, **known})
+
+    return records
 
 
 @pytest.fixture
@@ -349,7 +369,7 @@ def step():
     ],
 )
 def test_what_became_of_the_last_change_is_a_reason(demo, monkeypatch, step, fates, expected):
-    monkeypatch.setattr(explanation, "holdings_of", held("another"))
+    monkeypatch.setattr(explanation, "records_of", held("another"))
     for second, fate in enumerate(fates):
         step(demo, fate, second)
 
@@ -357,6 +377,27 @@ def test_what_became_of_the_last_change_is_a_reason(demo, monkeypatch, step, fat
 
     assert list(told.reasons) == expected
     assert [change.fate for change in told.changes] == fates
+
+
+FAR = Process("fedcba9876543210", "web-2", 18, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"processes": (FAR,)}, ["nothing heard", "not subscribed"]),
+        ({"processes": (FAR,), "unanswered": (FAR,)}, ["nothing heard", "no answer", "not subscribed"]),
+        ({"processes": (), "unanswered": (FAR,), "holdings": None}, ["no answer"]),
+        ({"processes": ()}, ["not subscribed"]),  # none is running that could hear
+    ],
+)
+def test_who_does_not_answer_is_named_and_not_said_to_have_nothing(demo, monkeypatch, known, expected):
+    monkeypatch.setattr(explanation, "records_of", held("", **{"holdings": [], **known}))
+
+    told = explain(demo.amira, demo.card)
+
+    assert list(told.reasons) == expected
+    assert (told.processes, told.unanswered) == (known["processes"], known.get("unanswered", ()))
 
 
 def test_without_sockets_nothing_could_have_been_heard(demo, step):
@@ -367,14 +408,14 @@ def test_without_sockets_nothing_could_have_been_heard(demo, step):
 
 def test_a_subscription_that_is_still_to_be_decided_is_none(demo, monkeypatch, step):
     step(demo, "heard")
-    monkeypatch.setattr(explanation, "holdings_of", held(None, is_admitted=False))
+    monkeypatch.setattr(explanation, "records_of", held(None, is_admitted=False))
 
     assert explain(demo.amira, demo.card).reasons == ("not subscribed",)
 
 
 def test_who_holds_the_present_view_is_sent_nothing(demo, monkeypatch, step):
     step(demo, "heard")
-    monkeypatch.setattr(explanation, "holdings_of", held(explain(demo.amira, demo.card).etag))
+    monkeypatch.setattr(explanation, "records_of", held(explain(demo.amira, demo.card).etag))
 
     assert explain(demo.amira, demo.card).reasons == ("unchanged",)
 
@@ -382,7 +423,7 @@ def test_who_holds_the_present_view_is_sent_nothing(demo, monkeypatch, step):
 def test_who_holds_nothing_and_may_see_nothing_is_current(demo, monkeypatch, step):
     Card.objects.update(public=False)
     step(demo, "heard")
-    monkeypatch.setattr(explanation, "holdings_of", held(None))
+    monkeypatch.setattr(explanation, "records_of", held(None))
 
     told = explain(demo.dev, demo.card)
 

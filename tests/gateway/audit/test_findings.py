@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-from livegate.gateway.audit.findings import REASONS, Change, Findings, GuardedField, Reason
+from livegate.gateway.audit.changes import Change
+from livegate.gateway.audit.findings import REASONS, Findings, GuardedField, Reason
+from livegate.gateway.audit.register import Process
 from livegate.gateway.audit.trees import Tree
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,12 +23,18 @@ def test_every_reason_has_a_sentence():
 
 def test_findings_are_plain_json():
     tree = Tree("~anyone", "no", "", True, "not", (Tree("anyone", "yes"),))
-    told = replace(NOTHING, tree=tree, guarded=(GuardedField("a.b", False, "anyone"),), changes=(Change(NOW, "told"),))
+    changes = (Change(NOW, "told", host="web-1", pid=17),)
+    silent = (Process("9f2c", "web-2", 18, NOW),)
+    guarded = (GuardedField("a.b", False, "anyone"),)
+    told = replace(NOTHING, tree=tree, guarded=guarded, changes=changes, unanswered=silent)
 
     plain = told.as_dict()
 
     assert json.loads(json.dumps(plain)) == plain
-    assert plain["changes"] == [{"at": "2026-03-01T12:00:00+00:00", "fate": "told", "watched": [], "written": []}]
+    at = "2026-03-01T12:00:00+00:00"
+    assert plain["changes"] == [{"at": at, "fate": "told", "watched": [], "written": [], "host": "web-1", "pid": 17}]
+    assert plain["unanswered"] == [{"identity": "9f2c", "host": "web-2", "pid": 18, "since": at}]
+    assert plain["processes"] is None
     assert plain["tree"]["parts"][0]["permission"] == "anyone"
     assert plain["guarded"] == [{"name": "a.b", "is_shown": False, "guard": "anyone"}]
     assert plain["subscriptions"] is None

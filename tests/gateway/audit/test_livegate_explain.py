@@ -11,6 +11,7 @@ from board.models import Card
 from django.core.management import CommandError, call_command
 
 from livegate.gateway.audit.explanation import explain
+from livegate.gateway.audit.management.commands import livegate_explain
 
 
 @pytest.fixture
@@ -29,6 +30,21 @@ def test_an_explanation_is_printed_for_a_user_and_for_nobody(demo, run):
     assert run("--user", "cleo", "board.Card", hashid) == explain(demo.cleo, demo.card).as_text()
     assert run("--anonymous", "board.Card", hashid) == explain(None, demo.card).as_text()
     assert json.loads(run("--user", "cleo", "board.Card", hashid, "--json"))["decision"] == "yes"
+
+
+@pytest.mark.parametrize(("given", "seconds"), [([], 5.0), (["--timeout", "0"], 0.0)])
+def test_the_processes_are_waited_for_as_long_as_is_said(demo, run, monkeypatch, given, seconds):
+    waits = []
+
+    def noted(*about, timeout):
+        waits.append(timeout)
+        return explain(*about)
+
+    monkeypatch.setattr(livegate_explain, "explain", noted)
+
+    run("--user", "cleo", "board.Card", demo.card.hashid, *given)
+
+    assert waits == [seconds]
 
 
 def test_an_object_that_is_gone_is_explained(demo, run):

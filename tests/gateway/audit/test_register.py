@@ -13,6 +13,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.db import transaction
 from django.utils import timezone
 
+from livegate.gateway import trail
 from livegate.gateway.audit import attendance, register
 from livegate.gateway.audit.models import RollCall, RollSheet, RunningHub
 from livegate.gateway.audit.register import Asking, aroll_call, close, roll_call
@@ -90,6 +91,30 @@ async def test_a_thread_can_call_the_roll_and_nothing_is_left_of_it(entered):
     assert not await RollSheet.objects.aexists()
 
 
+@pytest.mark.parametrize("call", [aroll_call, sync_to_async(roll_call)])
+async def test_it_can_be_asked_about_one_object(demo, entered, call):
+    trail.forget()
+    hashid = demo.card.hashid
+    trail.note_unwatched("board.Card", hashid, ["title"], ["notes"])
+    trail.note_unwatched("board.Card", "another", ["title"], None)
+
+    found = await call(PATIENCE, about=("board.Card", hashid))
+
+    assert sorted(one.number for one in found.sockets) == [1, 2]
+    assert {one.surroundings[:3] for one in found.sockets} == {("en", "UTC", "http")}
+    [process], [change] = found.processes, found.changes
+    assert (change.fate, change.watched, change.written) == ("unwatched", ("title",), ("notes",))
+    assert (change.host, change.pid) == (process.host, process.pid)
+    assert change.at == trail.steps_of("board.Card", hashid)[0].at
+    trail.forget()
+
+
+async def test_what_is_asked_about_is_made_fit_for_the_table(entered):
+    found = await aroll_call(PATIENCE, about=("board.\0Card" * 99, "\ud800" * 99))
+
+    assert (len(found.processes), found.sockets, found.changes) == (1, (), ())
+
+
 async def test_with_nobody_there_it_is_empty():
     found = await aroll_call(PATIENCE)
 
@@ -159,7 +184,7 @@ async def test_what_a_process_has_told_only_in_part_is_not_there(entered, monkey
 
     def with_a_part(asking):
         if not RollSheet.objects.filter(process="slow").exists():
-            sockets = [[1, "", 0.0, False, []]]
+            sockets = [[1, "", 0.0, False, ["en-us", "UTC", "http", ""], []]]
             RollSheet.objects.create(roll_id=asking._token, process="slow", number=0, is_last=False, sockets=sockets)
         return is_over(asking)
 

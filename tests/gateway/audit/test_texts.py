@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from livegate.gateway.audit.changes import Change
 from livegate.gateway.audit.explanation import Explanation
-from livegate.gateway.audit.findings import Change, Findings, GuardedField, Shown, Subscribed
+from livegate.gateway.audit.findings import Findings, GuardedField, Shown, Subscribed
+from livegate.gateway.audit.register import Process
 from livegate.gateway.audit.texts import written
 from livegate.gateway.audit.trees import Tree
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HERE = Process("9f2c", "web-1", 17, NOW)
 UNPUBLISHED = Findings("board.Card", "7sd8f", "1", "amira", "en-us", "UTC")
 TREE = Tree(
     "a & (b | ~c)",
@@ -37,17 +40,18 @@ SEEN = replace(
     serializer="board.serializers.CardSerializer",
     fields=("id", "owner", "owner.email"),
     etag="e7",
+    processes=(HERE,),
     subscriptions=(
-        Subscribed(1, True, NOW, NOW, "e7", True),
-        Subscribed(2, True, None, None, None, False),
-        Subscribed(3, False, None, None, None, False),
+        Subscribed("9f2c:1", "web-1", 17, True, NOW, NOW, "e7", True),
+        Subscribed("9f2c:2", "web-1", 17, True, None, None, None, False),
+        Subscribed("9f2c:3", "web-1", 17, False, None, None, None, False),
     ),
     last_shown=Shown(NOW, "e7", ("id", "owner"), "change"),
     shares_with=("ben", ""),
     changes=(
-        Change(NOW, "told"),
-        Change(NOW, "unwatched", ("salary", "title"), ("notes",)),
-        Change(NOW, "unwatched", ("title",)),
+        Change(NOW, "told", host="web-1", pid=17),
+        Change(NOW, "unwatched", ("salary", "title"), ("notes",), "web-1", 17),
+        Change(NOW, "unwatched", ("title",), (), "web-2", 18),
     ),
     reasons=("unchanged",),
 )
@@ -71,14 +75,15 @@ Guarded field salary, not shown
 Guarded field owner.email, shown
   is_self, asked of each that is nested
 
-Subscription  socket 1 since 2026-03-01 12:00:00, holds e7, current
-Subscription  socket 2, holds nothing, not current
-Subscription  socket 3, to be decided
+Asked         all processes with sockets; answers: 1
+Subscription  socket 9f2c:1 (web-1, process 17) since 2026-03-01 12:00:00, holds e7, current
+Subscription  socket 9f2c:2 (web-1, process 17), holds nothing, not current
+Subscription  socket 9f2c:3 (web-1, process 17), to be decided
 Last shown    2026-03-01 12:00:00, e7: id, owner
 
-Change        2026-03-01 12:00:00 told
-Change        2026-03-01 12:00:00 no watched field changed (written: notes; watched: salary, title)
-Change        2026-03-01 12:00:00 no watched field changed (watched: title)
+Change        2026-03-01 12:00:00 (web-1, process 17) told
+Change        2026-03-01 12:00:00 (web-1, process 17) no watched field changed (written: notes; watched: salary, title)
+Change        2026-03-01 12:00:00 (web-2, process 18) no watched field changed (watched: title)
 Nothing came? The last view that was shown is the present one: of what this user sees, nothing changed.
 """
     )
@@ -118,15 +123,34 @@ def test_a_tree_has_lines():
         ({"agrees": False}, "it answers now so and now so.\n"),
         ({"personal": "request.user was read"}, "Made for      this user alone: request.user was read\n"),
         ({"serializer": ""}, "  ✓ anyone: yes\nFields "),
-        ({"subscriptions": None}, "Subscriptions unknown: this process has no sockets\n"),
-        ({"subscriptions": ()}, "Subscriptions none in this process\n"),
-        ({"changes": ()}, "Changes       none is known in this process\n"),
+        ({"processes": None}, "Asked         in this process only\n"),
+        ({"processes": None, "subscriptions": None}, "Subscriptions unknown: this process has no sockets\n"),
+        (
+            {"processes": (), "unanswered": (HERE,), "subscriptions": None},
+            "Asked         all processes with sockets; answers: 0\n"
+            "No answer     from 9f2c (web-1, process 17): what it has is missing here\n"
+            "Subscriptions unknown: no process answers\n",
+        ),
+        ({"subscriptions": ()}, "Subscriptions none\n"),
+        ({"changes": ()}, "Changes       none is known\n"),
         ({"hashid": "\033[2J", "name": "a\nb"}, "board.Card �[2J for a�b, in"),
     ],
     ids=str,
 )
 def test_each_finding_has_words(change, line):
     assert line in written(replace(SEEN, **change), is_colored=False)
+
+
+def test_however_many_have_heard_of_it_what_was_made_is_told():
+    made = [Change(NOW + timedelta(seconds=second), "told", host="web-1") for second in range(9)]
+    heard = [Change(NOW + timedelta(minutes=1), "heard", host=f"web-{number}") for number in range(9)]
+
+    text = written(replace(SEEN, changes=(*made, *heard)), is_colored=False)
+
+    lines = [line for line in text.splitlines() if line.startswith("Change")]
+    assert [line.rsplit(" ", 1)[1] for line in lines] == ["told"] * 5 + ["heard"] * 5
+    assert "12:00:08 (web-1" in lines[4]
+    assert "(web-8" in lines[-1]
 
 
 def test_what_is_not_shown_has_no_fields():

@@ -27,11 +27,12 @@ class Command(BaseCommand):
         parser.add_argument("model", help="the model's label, as board.Card")
         parser.add_argument("hashid", help="the object's id, as clients name it")
         parser.add_argument("--json", action="store_true", help="as a JSON object")
+        parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="seconds to wait; default: 5")
 
-    def handle(self, *args: Any, model: str, hashid: str, **options: Any) -> None:
+    def handle(self, *args: Any, model: str, hashid: str, timeout: float, **options: Any) -> None:
         user = None if options["anonymous"] else user_named(options["user"])
         check(model, hashid)
-        told = explain(user, model, hashid)
+        told = explain(user, model, hashid, timeout=timeout)
         if options["json"]:
             text = json.dumps(told.as_dict(), indent=2)
         else:
