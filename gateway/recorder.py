@@ -154,6 +154,9 @@ class Recorder:
         try:
             async with asyncio.timeout(LONGEST_WRITE):
                 await self._worker.do(self._write, list(drafts.values()))
+        except asyncio.CancelledError:
+            self._unwritten += drafts.values()  # the hub stops, and writes what is left
+            raise
         except Exception as error:
             # It may be there nevertheless. It is written again, and also that it came to nothing.
             self._unwritten += drafts.values()
