@@ -207,6 +207,7 @@ class Evaluator:
                 self.undecided.pop(item, None)
             elif item.is_current:
                 self.undecided[item] = None
+                item.causes |= item.made_for
         if self.undecided and self._retry is None:
             self._retry = self._loop.call_later(self._pause, self._try_again)
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE
