@@ -112,8 +112,10 @@ class Recorder:
 
     def ended(self, subscription: Subscription) -> None:
         """The client has given it up."""
-        if subscription.basis and subscription.admitted:
-            self._note("ended", subscription)
+        if subscription.basis and subscription.admitted and not self._is_full():
+            draft = self._drafts["ended", subscription] = self._draft_of("ended", subscription, None)
+            draft.at, draft.causes = time(), 0  # not those of what was decided last
+            draft.viewers.append(subscription.socket)
 
     def settled(self, subscription: Subscription, decision: Decision, requests: int, was_admitted: bool) -> None:
         """So many requests were answered by a decision, if any."""
