@@ -42,8 +42,8 @@ class Backlog:
         self._turn_to(socket)
 
     def put_back(self, socket: Socket, subscriptions: Iterable[Subscription]) -> None:
-        """A parcel of the socket's is done with: after its last it is ready again. And these subscriptions, as far as they
-        still are, are dirty again."""
+        """A parcel of the socket's is done with, after the last of which it is ready again. These subscriptions, as far
+        as they still are, are dirty again."""
         socket.busy = max(socket.busy - 1, 0)
         for subscription in subscriptions:
             if subscription.is_current:

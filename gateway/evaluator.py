@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
 
     from .backlog import Backlog, Batch
-    from .decisions import Decision, Pair, View
+    from .decisions import Decision, Pair
     from .delivery import Decided, Delivery, Parcel
     from .publications import Level, Publication
     from .recorder import Recorder

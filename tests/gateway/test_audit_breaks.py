@@ -11,11 +11,14 @@ from board.permissions import can_see
 from board.serializers import CardSerializer
 from clients import until
 from django.contrib.auth import get_user_model
+from django.db import OperationalError
 from lab.sinks import MemorySink
 from rest_framework import serializers
 
 from livegate.gateway import evaluator, recorder
 from livegate.gateway import hub as hub_module
+from livegate.gateway.audit import ledger
+from livegate.gateway.audit.explanation import explain
 from livegate.gateway.decisions import Pair
 from livegate.gateway.entries import CHANGE
 from livegate.gateway.messages import parse
@@ -295,3 +298,37 @@ async def test_a_change_that_could_not_be_put_on_record_at_first_is_still_the_ca
     withheld = {entry.of for entry in entries if entry.kind == "withheld"}
     [shown] = [one for one in entries if one.kind == "shown" and one.number not in withheld]
     assert shown.cause == "change+retry"
+
+
+# Questions
+
+
+def test_a_field_within_another_can_be_asked_for_before_anybody_saw_it(demo):
+    """Breaks: it is a field that no serializer has which raises an error. One in a nested serializer did, as long as
+    nobody had been shown it: the answer is that nobody has."""
+    for field in ("owner.email", "owner", "salary"):
+        assert list(ledger.who_saw(demo.card, field=field)) == []
+    for field in ("owner.no", "salary.email", "no.email", "owner.email.no", ""):
+        with pytest.raises(ValueError, match="No serializer"):
+            ledger.who_saw(demo.card, field=field)
+
+
+def test_an_explanation_needs_no_ledger(demo, monkeypatch):
+    """Breaks: explain, for an operator at night, when the database of the ledger is down: it told nothing at all."""
+
+    def away(*given):
+        raise OperationalError("the secret")
+
+    monkeypatch.setattr("livegate.gateway.audit.records.showings", away)
+
+    told = explain(demo.ben, demo.card)
+
+    assert (told.decision, told.last_shown) == ("yes", None)
+
+
+@pytest.mark.parametrize("place", ["user=%00", "label=%00", "object=%00", "object=auth.User:%00", "q=%00"])
+def test_the_list_can_be_asked_for_what_can_not_be(demo, client, place):
+    """Breaks: the admin, on PostgreSQL, by what it takes in no text."""
+    client.force_login(demo.admin)
+    response = client.get(f"/admin/livegate_audit/ledgerentry/?{place}")
+    assert response.status_code == 200
