@@ -148,6 +148,8 @@ class Recorder:
             return False
         drafts: dict[Any, Draft] = {}
         for subscription, view in showings:
+            if not subscription.is_current:  # given up since it was decided: nothing will be shown
+                continue
             key = (id(view), subscription.basis, subscription.made_for)
             if key not in drafts:
                 drafts[key] = self._draft_of("shown", subscription, view)

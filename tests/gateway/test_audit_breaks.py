@@ -245,6 +245,34 @@ async def test_what_is_taken_away_does_not_wait_for_the_ledger(demo, connect, si
     assert (await client.receive())["type"] == "UPDATE_CARD"
 
 
+async def test_who_gives_up_before_it_is_begun_to_be_written_was_not_shown_it(
+    demo, connect, sink, on_record, monkeypatch
+):
+    """Breaks: what is on record and was not shown is withheld. Who left, or gave up, after it was decided and in the
+    turn of the event loop before it was given to the ledger, was on record as shown it for ever."""
+    on_record("strict")
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    [subscription] = the_hub().subscriptions()
+    set_apart = evaluator.Evaluator._set_apart
+
+    def given_up(self, *given):
+        others = set_apart(self, *given)
+        the_hub().unsubscribe(subscription.socket, subscription.key)
+        return others
+
+    monkeypatch.setattr(evaluator.Evaluator, "_set_apart", given_up)
+    await rename(demo.card, "strict")
+    await until(lambda: not subscription.is_current)
+    await until(lambda: not subscription.socket.busy)
+    await client.nothing()
+
+    entries = await written()
+    withheld = {entry.of for entry in entries if entry.kind == "withheld"}
+    assert [one for one in entries if one.kind == "shown" and one.number not in withheld] == []
+    assert subscription.receipt is None
+
+
 # What an entry says
 
 
