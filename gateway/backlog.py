@@ -42,8 +42,9 @@ class Backlog:
         self._turn_to(socket)
 
     def put_back(self, socket: Socket, subscriptions: Iterable[Subscription]) -> None:
-        """The socket is ready again, and these subscriptions, as far as they still are, are dirty again."""
-        socket.busy = False
+        """A parcel of the socket's is done with, after the last of which it is ready again. These subscriptions, as far
+        as they still are, are dirty again."""
+        socket.busy = max(socket.busy - 1, 0)
         for subscription in subscriptions:
             if subscription.is_current:
                 subscription.causes |= subscription.made_for
@@ -76,7 +77,7 @@ class Backlog:
             for subscription in items:
                 subscription.made_for, subscription.causes = subscription.causes, 0
             if items:
-                batch[socket], socket.busy = items, True
+                batch[socket], socket.busy = items, 1
         for socket in list(islice(self._ready, taken)):
             del self._ready[socket]
         if not self._ready:

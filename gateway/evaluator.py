@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
 
     from .backlog import Backlog, Batch
-    from .decisions import Decision, Pair, View
+    from .decisions import Decision, Pair
     from .delivery import Decided, Delivery, Parcel
     from .publications import Level, Publication
     from .recorder import Recorder
@@ -144,36 +144,32 @@ class Evaluator:
     def _set_apart(
         self, parcels: list[Made], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
     ) -> list[Made]:
-        """The parcels in which nothing has to be on record before it is shown; the others follow when it is."""
+        """The parcels without what has to be on record before it is shown, which follows when it is. Their sockets are
+        busy until both were sent."""
         apart: list[Made] = []
         others: list[Made] = []
-        showings: list[tuple[Subscription, View]] = []
         for socket, decided, expires in parcels:
             strict = [
                 (item, decision)
                 for item, decision in decided
                 if levels[item.pair.publication] == "strict" and decision and item.would_show(decision, item.requests)
             ]
-            showings += strict
-            (apart if strict else others).append((socket, decided, expires))
-        if showings:
-            self._refusing += refuses
-            self._hub.spawn(self._hand_out_when_on_record(apart, showings, begun, refuses, way))
+            if strict:
+                apart.append((socket, strict, expires))
+                decided = [one for one in decided if one not in strict]
+                socket.busy += bool(decided)
+            if decided or not strict:
+                others.append((socket, decided, expires))
+        if apart:
+            self._hub.spawn(self._hand_out_when_on_record(apart, begun, refuses, way))
         return others
 
-    async def _hand_out_when_on_record(
-        self, parcels: list[Made], showings: list[tuple[Subscription, View]], begun: float, refuses: bool, way: Way
-    ) -> None:
+    async def _hand_out_when_on_record(self, parcels: list[Made], begun: float, refuses: bool, way: Way) -> None:
+        showings: list[Any] = [one for _, decided, _ in parcels for one in decided]
         is_on_record = await self._recorder.authorize(showings)
-        expires = parcels[0][2]
-        if not is_on_record or self._loop.time() > expires:
-            waiting = [item for item, _ in showings]
-            self._try_again_later(waiting, {})
-            parcels = [
-                (socket, [(item, decision) for item, decision in decided if item not in self.undecided], expires)
-                for socket, decided, expires in parcels
-            ]
-        self._refusing -= refuses
+        if not is_on_record or self._loop.time() > parcels[0][2]:
+            self._try_again_later([item for item, _ in showings], {})
+            parcels = [(socket, [], expires) for socket, _, expires in parcels]
         self._hand_out(parcels, begun, refuses, way)
 
     def _hand_out(self, parcels: Sequence[Parcel], begun: float, refuses: bool, way: Way) -> None:
@@ -207,6 +203,7 @@ class Evaluator:
                 self.undecided.pop(item, None)
             elif item.is_current:
                 self.undecided[item] = None
+                item.causes |= item.made_for
         if self.undecided and self._retry is None:
             self._retry = self._loop.call_later(self._pause, self._try_again)
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if undecided else FIRST_PAUSE

@@ -112,8 +112,10 @@ class Recorder:
 
     def ended(self, subscription: Subscription) -> None:
         """The client has given it up."""
-        if subscription.basis and subscription.admitted:
-            self._note("ended", subscription)
+        if subscription.basis and subscription.admitted and not self._is_full():
+            draft = self._drafts["ended", subscription] = self._draft_of("ended", subscription, None)
+            draft.at, draft.causes = time(), 0  # not those of what was decided last
+            draft.viewers.append(subscription.socket)
 
     def settled(self, subscription: Subscription, decision: Decision, requests: int, was_admitted: bool) -> None:
         """So many requests were answered by a decision, if any."""
@@ -146,6 +148,8 @@ class Recorder:
             return False
         drafts: dict[Any, Draft] = {}
         for subscription, view in showings:
+            if not subscription.is_current:  # given up since it was decided: nothing will be shown
+                continue
             key = (id(view), subscription.basis, subscription.made_for)
             if key not in drafts:
                 drafts[key] = self._draft_of("shown", subscription, view)
@@ -154,6 +158,9 @@ class Recorder:
         try:
             async with asyncio.timeout(LONGEST_WRITE):
                 await self._worker.do(self._write, list(drafts.values()))
+        except asyncio.CancelledError:
+            self._unwritten += drafts.values()  # the hub stops, and writes what is left
+            raise
         except Exception as error:
             # It may be there nevertheless. It is written again, and also that it came to nothing.
             self._unwritten += drafts.values()

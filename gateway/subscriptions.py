@@ -54,7 +54,7 @@ class Socket:
         self.number = 0  # by which it is known in its hub
         self.token = ""  # what stands for itself in notices
         self.opened = time()
-        self.busy = False
+        self.busy = 0  # how many parcels are being made for it, or sent to it
         self.delivery: Task[None] | None = None  # that is sending to it just now
         self.parcels: list[Any] = []  # that are to be sent when that is done
         self.patience: Handle | None = None  # that will end, where the delivery has to wait for the client

@@ -35,7 +35,8 @@ def names_within(field: Any, value: Any, prefix: str) -> Iterator[str]:
     """The names of what a field shows, if it is a serializer."""
     while isinstance(field, ListSerializer | ListField):
         field = field.child
-        value = [one for part in value or () for one in (part if isinstance(part, list) else [part])]
+        parts = value if isinstance(value, list) else ()  # it may show something else than a list
+        value = [one for part in parts for one in (part if isinstance(part, list) else [part])]
     for part in value if isinstance(value, list) else [value]:
         for name, nested in fields_in(field).items():
             if isinstance(part, dict) and name in part:

@@ -55,7 +55,8 @@ class ModelFilter(admin.SimpleListFilter):
         return [(label, label) for label in sorted({publication.label for publication in all_publications()})]
 
     def queryset(self, request: HttpRequest, queryset: Entries) -> Entries:
-        return queryset.filter(model=self.value()) if self.value() else queryset
+        value = self.value()
+        return queryset.filter(model=cut(value, 201)) if value else queryset
 
 
 class ObjectFilter(admin.SimpleListFilter):

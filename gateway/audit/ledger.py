@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 from django.utils import timezone
+from rest_framework.fields import ListField
+from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from ...permissions.lookups import Among
+from ...serializers.names import example
 from ..publications import is_serializer, relatives
 from .lookups import Holds
 from .models import LedgerEntry
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
-    from ..publications import Publication
 
 Kind = LedgerEntry.Kind
 
@@ -206,19 +208,26 @@ def between(since: datetime | None, until: datetime | None) -> Q:
 def check(field: str, instance: Model, about: Q) -> None:
     """Raise ValueError for a field that no view of the instance can have or had."""
     publications = list(relatives(type(instance)))
-    listed = [fields_of(publication) for publication in publications]
-    if any(fields is None or field in fields for fields in listed):
-        return
+    for publication in publications:
+        serializer = publication.serializer
+        shown = example(serializer) if is_serializer(serializer) else None
+        if shown is None or has(shown, field.split(".")):
+            return
     if not LedgerEntry.objects.filter(about, Holds("fields", field)).exists():
         labels = " or ".join(sorted({publication.label for publication in publications}))
         raise ValueError(f"No serializer of {labels} has a field {field!r}, and none is on record for this instance.")
 
 
-def fields_of(publication: Publication) -> set[str] | None:
-    """The names of a serializer's fields; None where they depend on who looks, or can't be told without a request."""
-    if not is_serializer(publication.serializer):
-        return None
+def has(field: Any, names: list[str]) -> bool:
+    """Whether there is a field of these names within another, each in the one before; also where that depends on who
+    looks, or can't be told without a request."""
+    while isinstance(field, ListSerializer | ListField):
+        field = field.child
+    if not names or not isinstance(field, BaseSerializer):
+        return not names
     try:
-        return set(publication.serializer().fields)  # type: ignore[call-arg, union-attr]
+        fields = field.fields  # type: ignore[attr-defined]  # a BaseSerializer may have none
     except Exception:
-        return None
+        return True
+    name, *rest = names
+    return name in fields and has(fields[name], rest)

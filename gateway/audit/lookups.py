@@ -9,6 +9,8 @@ from django.db.models import F, Lookup, TextField, Value
 from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
+from .models import clean
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
@@ -30,7 +32,7 @@ class Holds(Base):
     prepare_rhs = False
 
     def __init__(self, path: Any, text: str) -> None:
-        super().__init__(F(path) if isinstance(path, str) else path, text)
+        super().__init__(F(path) if isinstance(path, str) else path, clean(text))  # as it is written down
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
