@@ -18,6 +18,7 @@ from ..serializers.settings import setting
 from .decisions import fields_of
 from .entries import Entry, words
 from .logs import report, tell
+from .metrics import count
 from .publications import all_publications
 from .worker import Worker
 
@@ -161,6 +162,7 @@ class Recorder:
                 self.withhold(subscription)
             self._fail(error)
             return False
+        count("ledger_entries_written", len(drafts))
         return True
 
     def withhold(self, subscription: Subscription) -> None:
@@ -194,7 +196,9 @@ class Recorder:
         self._news.set()
         most: int = setting("LEDGER_QUEUE")
         is_full = len(self) >= most
-        self._missing += is_full
+        if is_full:
+            self._missing += 1
+            count("ledger_entries_lost")
         return is_full
 
     def _draft_of(self, kind: Kind, subscription: Subscription, view: View | None) -> Draft:
@@ -232,6 +236,7 @@ class Recorder:
             async with asyncio.timeout(LONGEST_WRITE):
                 await self.flush()
         if lost := len(self) + self._missing:
+            count("ledger_entries_lost", len(self))
             report("ledger_lost", f"{lost} entries of the ledger could not be written before its process ended.")
         await self._worker.stop()
 
@@ -257,6 +262,7 @@ class Recorder:
         except Exception as error:
             self._fail(error)
             return False
+        count("ledger_entries_written", len(some))
         written = set(map(id, some))
         self._unwritten = [draft for draft in self._unwritten if id(draft) not in written]
         if self.is_failing:
