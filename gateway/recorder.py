@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 # Entries that are written together, at most.
 MOST_AT_ONCE = 500
-# Seconds that a view may have to wait for its record, and, when everybody has left, the last records for the sink.
+# Seconds that a view may have to wait for its record, and with it all else for its socket: as long as a view lives.
+LONGEST_WAIT = 1.0
+# Seconds that the sink may take, before it is told that it can't write; and when everybody has left, for what is left.
 LONGEST_WRITE = 5.0
 # Seconds before it is tried again to write what could not be: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -153,7 +155,7 @@ class Recorder:
             drafts[key].viewers.append(subscription.socket)
             subscription.receipt = (view, drafts[key].number)
         try:
-            async with asyncio.timeout(LONGEST_WRITE):
+            async with asyncio.timeout(LONGEST_WAIT):
                 await self._worker.do(self._write, list(drafts.values()))
         except Exception as error:
             # It may be there nevertheless. It is written again, and also that it came to nothing.
@@ -224,11 +226,20 @@ class Recorder:
             self._news.clear()
             await asyncio.sleep(setting("LEDGER_INTERVAL"))
             while self._is_left:
-                if await self._write_some():
+                if await self._write_in_time():
                     pause = FIRST_PAUSE
                 else:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _write_in_time(self) -> bool:
+        """A sink that hangs is one that fails. What it was given is given to it again, behind that."""
+        try:
+            async with asyncio.timeout(LONGEST_WRITE):
+                return await self._write_some()
+        except TimeoutError as error:
+            self._fail(error)
+            return False
 
     async def stop(self) -> None:
         """Write what is left, if the sink takes it, and end the thread."""

@@ -1,4 +1,4 @@
-"""Outages of the ledger: what the metrics say of them."""
+"""Outages of the ledger: what the metrics say of them, and that a sink which hangs is one that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from board.serializers import CardSerializer
 from clients import until
 from lab.sinks import MemorySink
 
-from livegate.gateway import metrics, recorder
+from livegate.gateway import delivery, metrics, recorder
 from livegate.gateway import hub as hub_module
 
 
@@ -18,7 +18,7 @@ def sink(settings, monkeypatch):
     settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_SINK": "lab.sinks.MemorySink", "LEDGER_INTERVAL": 0}
     for name, value in (("kept", []), ("calls", []), ("away", False)):
         monkeypatch.setattr(MemorySink, name, value)
-    for name, value in (("FIRST_PAUSE", 0.001), ("LONGEST_PAUSE", 0.002)):
+    for name, value in (("FIRST_PAUSE", 0.001), ("LONGEST_PAUSE", 0.002), ("LONGEST_WAIT", 1_000)):
         monkeypatch.setattr(recorder, name, value)
     MemorySink.open.set()
     yield MemorySink
@@ -105,3 +105,29 @@ async def test_what_is_left_at_the_end_is_counted_as_lost(client_of, sink, setti
 
     await until(lambda: not hub_module._hubs)
     assert counted("ledger_entries_lost") - lost == 3  # that it was opened, admitted and closed
+
+
+async def test_a_sink_that_hangs_is_told_to_fail_also_where_nothing_waits_for_it(
+    client_of, demo, sink, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "livegate")
+    client = await client_of("showings")
+    await until(lambda: metrics.gauges()["ledger_queue"] == 0)
+    monkeypatch.setattr(recorder, "LONGEST_WRITE", 0.01)
+    sink.open.clear()
+
+    await rename(demo.card, "hangs")
+    assert (await client.receive())["payload"]["title"] == "hangs"
+    await until(lambda: caplog.records)
+
+    monkeypatch.setattr(recorder, "LONGEST_WRITE", 1_000)
+    sink.open.set()
+    await until(lambda: metrics.gauges()["ledger_queue"] == 0)
+    assert [record.event for record in caplog.records] == ["ledger_failed", "ledger_written"]
+    assert [entry.kind for entry in sink.kept] == ["opened", "admitted", "shown"]
+
+
+def test_a_view_waits_for_its_record_no_longer_than_it_lives(monkeypatch):
+    monkeypatch.undo()
+
+    assert recorder.LONGEST_WAIT <= delivery.VIEW_LIFETIME
