@@ -157,6 +157,9 @@ class Recorder:
         try:
             async with asyncio.timeout(LONGEST_WAIT):
                 await self._worker.do(self._write, list(drafts.values()))
+        except asyncio.CancelledError:  # the hub ends, with everybody gone: what is left is written then
+            self._unwritten += drafts.values()
+            raise
         except Exception as error:
             # It may be there nevertheless. It is written again, and also that it came to nothing.
             self._unwritten += drafts.values()

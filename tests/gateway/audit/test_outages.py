@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from board.models import Card
 from board.permissions import can_see
@@ -125,6 +127,33 @@ async def test_a_sink_that_hangs_is_told_to_fail_also_where_nothing_waits_for_it
     await until(lambda: metrics.gauges()["ledger_queue"] == 0)
     assert [record.event for record in caplog.records] == ["ledger_failed", "ledger_written"]
     assert [entry.kind for entry in sink.kept] == ["opened", "admitted", "shown"]
+
+
+async def test_what_waits_for_its_record_when_the_last_one_leaves_is_on_record_and_as_withheld(
+    client_of, demo, connect, sink
+):
+    client = await client_of("strict")
+    await until(lambda: metrics.gauges()["ledger_queue"] == 0)
+    [hub] = hub_module._hubs.values()
+    [subscription] = hub.subscriptions()
+    sink.open.clear()
+    calls = len(sink.calls)
+    other = await connect(demo.ben)  # that they came is being written
+    await until(lambda: len(sink.calls) > calls)
+    await rename(demo.card, "never shown")
+    await until(lambda: subscription.receipt)
+
+    await other.close()
+    closing = asyncio.create_task(client.close())
+    await until(lambda: not hub.sockets)
+    sink.open.set()
+    await closing
+
+    await until(lambda: not hub_module._hubs)
+    kinds = {entry.number: entry.kind for entry in sink.kept}
+    [withheld] = [entry for entry in sink.kept if entry.kind == "withheld"]
+    assert kinds[withheld.of] == "shown"
+    assert sorted(kinds) == list(range(1, len(kinds) + 1))
 
 
 def test_a_view_waits_for_its_record_no_longer_than_it_lives(monkeypatch):
