@@ -29,7 +29,7 @@ from .messages import Refusal
 from .metrics import count, gauge
 from .notices import token_of_socket
 from .paces import Pace
-from .recorder import Recorder
+from .recorder import Recorder, is_on
 from .registry import Registry
 from .rolls import attendants
 from .subscriptions import Subscription
@@ -338,6 +338,7 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 gauge("sockets", lambda: sum(len(hub.sockets) for hub in list(_hubs.values())))
 gauge("subscriptions", lambda: sum(len(one.subscriptions) for hub in list(_hubs.values()) for one in list(hub.sockets)))
 gauge("sweep_age_seconds", lambda: max((monotonic() - hub.swept for hub in list(_hubs.values())), default=None))
+gauge("ledger_queue", lambda: sum(len(hub._recorder) for hub in list(_hubs.values())) if is_on() else None)
 
 
 def enter(socket: Socket) -> Hub:

@@ -18,6 +18,7 @@ from ..serializers.settings import setting
 from .decisions import fields_of
 from .entries import Entry, words
 from .logs import report, tell
+from .metrics import count
 from .publications import all_publications
 from .worker import Worker
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 # Entries that are written together, at most.
 MOST_AT_ONCE = 500
-# Seconds that a view may have to wait for its record, and, when everybody has left, the last records for the sink.
+# Seconds that a view may have to wait for its record, and with it all else for its socket: as long as a view lives.
+LONGEST_WAIT = 1.0
+# Seconds that the sink may take, before it is told that it can't write; and when everybody has left, for what is left.
 LONGEST_WRITE = 5.0
 # Seconds before it is tried again to write what could not be: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -156,7 +159,7 @@ class Recorder:
             drafts[key].viewers.append(subscription.socket)
             subscription.receipt = (view, drafts[key].number)
         try:
-            async with asyncio.timeout(LONGEST_WRITE):
+            async with asyncio.timeout(LONGEST_WAIT):
                 await self._worker.do(self._write, list(drafts.values()))
         except asyncio.CancelledError:
             self._unwritten += drafts.values()  # the hub stops, and writes what is left
@@ -168,6 +171,7 @@ class Recorder:
                 self.withhold(subscription)
             self._fail(error)
             return False
+        count("ledger_entries_written", len(drafts))
         return True
 
     def withhold(self, subscription: Subscription) -> None:
@@ -201,7 +205,9 @@ class Recorder:
         self._news.set()
         most: int = setting("LEDGER_QUEUE")
         is_full = len(self) >= most
-        self._missing += is_full
+        if is_full:
+            self._missing += 1
+            count("ledger_entries_lost")
         return is_full
 
     def _draft_of(self, kind: Kind, subscription: Subscription, view: View | None) -> Draft:
@@ -227,11 +233,20 @@ class Recorder:
             self._news.clear()
             await asyncio.sleep(setting("LEDGER_INTERVAL"))
             while self._is_left:
-                if await self._write_some():
+                if await self._write_in_time():
                     pause = FIRST_PAUSE
                 else:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _write_in_time(self) -> bool:
+        """A sink that hangs is one that fails. What it was given is given to it again, behind that."""
+        try:
+            async with asyncio.timeout(LONGEST_WRITE):
+                return await self._write_some()
+        except TimeoutError as error:
+            self._fail(error)
+            return False
 
     async def stop(self) -> None:
         """Write what is left, if the sink takes it, and end the thread."""
@@ -239,6 +254,7 @@ class Recorder:
             async with asyncio.timeout(LONGEST_WRITE):
                 await self.flush()
         if lost := len(self) + self._missing:
+            count("ledger_entries_lost", len(self))
             report("ledger_lost", f"{lost} entries of the ledger could not be written before its process ended.")
         await self._worker.stop()
 
@@ -264,6 +280,7 @@ class Recorder:
         except Exception as error:
             self._fail(error)
             return False
+        count("ledger_entries_written", len(some))
         written = set(map(id, some))
         self._unwritten = [draft for draft in self._unwritten if id(draft) not in written]
         if self.is_failing:

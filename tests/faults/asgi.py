@@ -1,5 +1,5 @@
-"""The site as the gateways of these tests serve it: they say how they are, their clock can be set, and the right to
-be connected can be given an end.
+"""The site as the gateways of these tests serve it: they say how they are, their clock can be set, and how long a
+view may wait for its record, and the right to be connected can be given an end.
 
 A WebSocket is answered with a header that says which process it has reached; ``?expires=N`` ends its right after so
 many seconds.
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import time_machine
 from config.asgi import application as site
 
-from livegate.gateway import hub, metrics
+from livegate.gateway import hub, metrics, recorder
 
 PROCESS = b"x-process"
 clocks = []
@@ -28,6 +28,8 @@ async def application(scope, receive, send):
     elif scope.get("path") == "/faults/":
         if "clock" in asked:
             set_clock(asked["clock"])
+        if "wait" in asked:
+            recorder.LONGEST_WAIT = asked["wait"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": json.dumps(state()).encode()})
     else:
@@ -54,4 +56,5 @@ def set_clock(seconds):
 
 
 def state():
-    return {"sockets": sum(len(one.sockets) for one in hub._hubs.values()), **metrics.counts()}
+    processes = [one.identity for one in hub._hubs.values()]
+    return {"processes": processes, **metrics.counts(), **metrics.gauges()}

@@ -1,6 +1,6 @@
-"""A serializer that raises for one viewer: the one whose name a board has."""
+"""Boards, whose serializer raises for one viewer: the one whose name a board has; and organizations."""
 
-from board.models import Board
+from board.models import Board, Organization
 from rest_framework import mixins, serializers, viewsets
 
 from livegate.serializers import HashidField, HashidLookupMixin
@@ -22,3 +22,16 @@ class BoardSerializer(serializers.ModelSerializer):
 class BoardViewSet(HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     queryset = Board.objects.all()
     serializer_class = BoardSerializer
+
+
+class OrganizationSerializer(serializers.ModelSerializer):
+    id = HashidField()
+
+    class Meta:
+        model = Organization
+        fields = ["id", "name"]
+
+
+class OrganizationViewSet(HashidLookupMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    queryset = Organization.objects.all()
+    serializer_class = OrganizationSerializer

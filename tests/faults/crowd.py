@@ -55,6 +55,7 @@ class Crowd:
         self.cards = [Key("board.Card", hashid) for hashid in prepared["cards"]]
         *self.random, self.patched, self.quiet = self.cards  # as they are changed; see the writer
         self.board = Key("board.Board", prepared["board"])
+        self.organization = Key("board.Organization", prepared["organization"])
         self.clients: list[Client] = []
 
     def connect(self, name: str, address: str, *keys: Key, **options: Any) -> Client:

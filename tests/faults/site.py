@@ -22,11 +22,11 @@ import servers
 from .wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .clients import Key
 
-PATHS = {"board.Card": "cards", "board.Board": "boards"}
+PATHS = {"board.Card": "cards", "board.Board": "boards", "board.Organization": "organizations"}
 # Seconds that the channel layer may take, between two calls into it, and that a client may take nothing.
 SEND_TIMEOUT = 1
 HEARTBEAT = 0.5
@@ -57,17 +57,18 @@ class Gateway(servers.Server):
 
 
 class Writer:
-    """The writer's process, which does as told."""
+    """The writer's process, or that of another management command, which does as told."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], name: str = "write") -> None:
         self._environment = environment
+        self._name = name
         self._telling = threading.Lock()
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # closed by stop()
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors, "text": True}
-        self._process = subprocess.Popen(command("write"), env=self._environment, **pipes)
+        self._process = subprocess.Popen(command(self._name), env=self._environment, **pipes)
         assert self._hear() == "ready"
 
     async def do(self, name: str, /, **arguments: Any) -> Any:
@@ -81,7 +82,7 @@ class Writer:
 
     def _hear(self) -> Any:
         answer = self._process.stdout.readline()
-        assert answer, f"The writer has ended:\n{self.output()}"
+        assert answer, f"{self._name} has ended:\n{self.output()}"
         return json.loads(answer)
 
     def output(self) -> str:
@@ -122,16 +123,12 @@ class Site:
         self.strict = Gateway(self.behind(self.redis_port), often, *pings)
         self.writer = Writer(self.behind(self.writers_wire.port))
         self._processes = [self.writer, self.gateway, self.workers, self.strict]
-        stack.callback(self._all_together, lambda process: process.stop())
-        self._all_together(self._start)
+        stack.callback(all_together, self._processes, lambda process: process.stop())
+        all_together(self._processes, self._start)
         self.to_gateway, self.to_strict = (
             stack.enter_context(Wire(gateway.port)) for gateway in (self.gateway, self.strict)
         )
         self._wires = [self.wire, self.writers_wire, self.to_gateway, self.to_strict]
-
-    def _all_together(self, do: Callable[[Any], None]) -> None:
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(do, self._processes))
 
     def _start(self, process: Any) -> None:
         if process is self.writer:
@@ -177,7 +174,8 @@ class Site:
         self._ask(gateway, path_of(key), token, method="PATCH", data=json.dumps(change).encode())
 
     def state(self, gateway: Gateway, **query: float) -> Any:
-        """How a gateway is: its number of sockets, and what it counts. ``clock`` sets its clock first."""
+        """How a gateway is: what its hubs are named by in records, and its metrics. ``clock`` sets its clock first, and
+        ``wait`` how many seconds a view may wait for its record."""
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         return self._ask(gateway, f"faults/?{asked}")
 
@@ -193,6 +191,11 @@ class Site:
 
 def path_of(key: Key) -> str:
     return f"api/{PATHS[key.model]}/{key.id}/"
+
+
+def all_together(processes: Iterable[Any], do: Callable[[Any], None]) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(do, processes))
 
 
 def command(*arguments: str) -> list[str]:

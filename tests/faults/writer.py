@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from board.demo import CARD_PK, load
-from board.models import Board, Card
+from board.models import Board, Card, Organization
 from board.permissions import can_see, knows_the_salary, on_the_team
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PEOPLE = ["amira", "ben", "cleo", "dev", ""]
 PATCHED = CARD_PK + 4  # is changed through the REST API, and by nobody else
+ELSEWHERE = CARD_PK  # an organization in which nobody is
 QUIET = CARD_PK + 5  # is changed once, if at all: nothing that comes later makes up for what was missed of it
 SALARIES = 1_000_000
 GUARDS = {"title": anyone, "notes": on_the_team, "salary": knows_the_salary}  # of what they can see
@@ -63,8 +64,10 @@ class Writer:
     # Preparing
 
     def prepare(self) -> dict[str, Any]:
-        """The cards as at the beginning of each test: their hashids, the board's, and the people's tokens."""
+        """The cards as at the beginning of each test: their hashids, those of the board and of an organization, and the
+        people's tokens."""
         Board.objects.update(name="Hiring")
+        elsewhere, _ = Organization.objects.update_or_create(pk=ELSEWHERE, defaults={"name": "Elsewhere"})
         load()
         for rows in (UserObjectPermission, GroupObjectPermission):
             rows.objects.filter(object_pk__in=[*CARDS, PATCHED, QUIET]).delete()
@@ -78,6 +81,7 @@ class Writer:
         return {
             "cards": [Card.objects.get(pk=pk).hashid for pk in [*CARDS, PATCHED, QUIET]],
             "board": encode(Board, Board.objects.get().pk),
+            "organization": encode(Organization, elsewhere.pk),
             "tokens": {token.user.username: token.key for token in Token.objects.select_related("user")},
         }
 
@@ -146,6 +150,13 @@ class Writer:
         board = Board.objects.get()
         board.name = name
         board.save()
+
+    def name_all(self, name: str) -> None:
+        """Name the board and the organization so."""
+        self.name_board(name)
+        organization = Organization.objects.get(pk=ELSEWHERE)
+        organization.name = name
+        organization.save()
 
     def flood(self, notices: int) -> None:
         """Give notice of so many things that nobody watches."""

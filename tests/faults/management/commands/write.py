@@ -15,13 +15,14 @@ from faults.writer import Writer
 
 class Command(BaseCommand):
     requires_system_checks = []
+    does = Writer
 
     def add_arguments(self, parser):
         parser.add_argument("command", nargs="?")
         parser.add_argument("arguments", nargs="?", type=json.loads, default={})
 
     def handle(self, *, command, arguments, **options):
-        writer = Writer()
+        writer = self.does()
         if command:
             getattr(writer, command)(**arguments)
             return
