@@ -26,7 +26,8 @@ from .changes import tracker_names
 from .consumers import NotificationConsumer
 from .models import PushModelMixin
 from .primary import from_primary
-from .publications import all_publications, find, is_serializer
+from .publications import LEVELS, all_publications, find, is_serializer
+from .recorder import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +46,7 @@ PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 def check_settings(**_: Any) -> list[CheckMessage]:
     """The channel layer, the authentication backends and the ``LIVEGATE`` dict."""
     problems = (*channel_layer_problems(), *backend_problems(), *salt_problems(), *unknown_settings())
-    return [*problems, *bad_numbers(), *bad_switches()]
+    return [*problems, *bad_numbers(), *bad_switches(), *ledger_problems()]
 
 
 @register(Tags.models)
@@ -243,6 +244,23 @@ def bad_switches() -> Iterator[CheckMessage]:
                 hint=f"The default is {default}.",
                 id="livegate.E010",
             )
+
+
+def ledger_problems() -> Iterator[CheckMessage]:
+    if setting("LEDGER") not in LEVELS:
+        yield bad_number("LEDGER", f"must be one of {', '.join(LEVELS)}")
+        return
+    if not is_on():
+        return
+    path = setting("LEDGER_SINK")
+    try:
+        import_string(path)
+    except Exception as error:
+        yield Error(
+            f'LIVEGATE["LEDGER_SINK"] is {path!r}, which can\'t be imported ({type(error).__name__}).',
+            hint="Name the class of a sink. livegate's own need livegate.gateway.audit in INSTALLED_APPS.",
+            id="livegate.E011",
+        )
 
 
 def bad_number(name: str, rule: str) -> CheckMessage:

@@ -18,14 +18,18 @@ from .tracing import Way
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping
+    from collections.abc import Collection, Coroutine, Mapping, Sequence
 
     from .backlog import Backlog, Batch
     from .decisions import Decision, Pair, View
-    from .delivery import Delivery, Parcel
+    from .delivery import Decided, Delivery, Parcel
     from .publications import Level, Publication
     from .recorder import Recorder
     from .subscriptions import Socket, Subscription
+
+    # What was made for a socket, and until when it may be sent, in the loop's time.
+    Made = tuple[Socket, list[Decided], float]
+
 
 # Seconds that an evaluation may take before everybody is told that it takes long.
 LONGEST_EVALUATION = 5.0
@@ -99,6 +103,7 @@ class Evaluator:
         begun = self._loop.time()
         items = [item for taken in batch.values() for item in taken]
         decisions: dict[Pair, Decision] = {}
+        bases: dict[Pair, str] = {}
         levels = {publication: publication.level for publication in {item.pair.publication for item in items}}
         way = Way()
         verified = time()  # not later than what is read
@@ -106,7 +111,6 @@ class Evaluator:
         try:
             if all(level == "off" for level in levels.values()):
                 decisions = await self._worker.do(way.evaluating(evaluate), [item.pair for item in items])
-                bases = {}
             else:
                 decisions, bases = await self._worker.do(
                     way.evaluating(evaluate_on_record), [item.pair for item in items]
@@ -122,10 +126,11 @@ class Evaluator:
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
         for item in items:
-            self._recorder.withhold(item)  # what was made before and not sent
+            if item.receipt is not None:  # for what was made before, and not sent
+                self._recorder.withhold(item)
             if item.pair in decisions:
                 item.verified, item.basis = verified, bases.get(item.pair, "")
-        parcels: list[Parcel] = [
+        parcels: list[Made] = [
             (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
             for socket, taken in batch.items()
         ]
@@ -137,10 +142,11 @@ class Evaluator:
             self._hub.tell(self._hub.sockets)
 
     def _set_apart(
-        self, parcels: list[Parcel], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
-    ) -> list[Parcel]:
+        self, parcels: list[Made], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
+    ) -> list[Made]:
         """The parcels in which nothing has to be on record before it is shown; the others follow when it is."""
-        apart, others = [], []
+        apart: list[Made] = []
+        others: list[Made] = []
         showings: list[tuple[Subscription, View]] = []
         for socket, decided, expires in parcels:
             strict = [
@@ -156,7 +162,7 @@ class Evaluator:
         return others
 
     async def _hand_out_when_on_record(
-        self, parcels: list[Parcel], showings: list[tuple[Subscription, View]], begun: float, refuses: bool, way: Way
+        self, parcels: list[Made], showings: list[tuple[Subscription, View]], begun: float, refuses: bool, way: Way
     ) -> None:
         is_on_record = await self._recorder.authorize(showings)
         expires = parcels[0][2]
@@ -170,7 +176,7 @@ class Evaluator:
         self._refusing -= refuses
         self._hand_out(parcels, begun, refuses, way)
 
-    def _hand_out(self, parcels: list[Parcel], begun: float, refuses: bool, way: Way) -> None:
+    def _hand_out(self, parcels: Sequence[Parcel], begun: float, refuses: bool, way: Way) -> None:
         """At once; where something is refused, on a beat: what is shown beside it would tell how long that took."""
         if refuses:
             self._refusing += 1
@@ -180,7 +186,7 @@ class Evaluator:
         else:
             self._delivery.hand_out(parcels, way)
 
-    def _hand_out_now(self, parcels: list[Parcel], way: Way) -> None:
+    def _hand_out_now(self, parcels: Sequence[Parcel], way: Way) -> None:
         now = self._loop.time()
         self._refusing -= 1
         self._releases = {timer for timer in self._releases if timer.when() > now}

@@ -27,9 +27,11 @@ from .listener import Listener
 from .logs import report
 from .messages import Refusal
 from .metrics import count, gauge
+from .notices import token_of_socket
 from .paces import Pace
 from .recorder import Recorder
 from .registry import Registry
+from .rolls import attendants
 from .subscriptions import Subscription
 from .sweep import keep_sweeping
 from .trail import note_heard
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
     from .subscriptions import Key, Socket
 
 # WebSocket close codes: for who was logged out, deactivated or deleted, or whose right to be there expired; for who
-# sends too much, or is there too often.
-UNAUTHORIZED, TOO_MANY = 4401, 4429
+# sends too much, or is there too often; for whom an operator has closed.
+UNAUTHORIZED, TOO_MANY, CLOSED = 4401, 4429, 4403
 COUNTED: dict[int, Count] = {
+    CLOSED: "sockets_closed_by_operator",
     UNAUTHORIZED: "sockets_expelled",
     delivery.TOO_SLOW: "sockets_too_slow",
     TOO_MANY: "sockets_too_many",
@@ -79,6 +82,7 @@ class Hub:
         self._delivery = Delivery(self, self._backlog, self._recorder)
         self._evaluator = Evaluator(self, self._backlog, self._delivery, self._recorder)
         self._examiner = Examiner(self.expel)
+        self._attendants = [make(self) for make in attendants]
         self._listener = Listener(self._hear, self._miss, self._go_deaf)
         courier.use(self._loop)
         self.spawn(self._keep(self._listener.keep_listening))
@@ -86,6 +90,8 @@ class Hub:
         self.spawn(self._keep(self._examiner.keep_examining))
         self.spawn(self._keep(self._recorder.keep_writing))
         self.spawn(self._keep(lambda: keep_sweeping(self)))
+        for attendant in self._attendants:
+            self.spawn(self._keep(attendant.keep_attending))
 
     @property
     def sockets(self) -> Collection[Socket]:
@@ -107,13 +113,14 @@ class Hub:
         """Take in a socket that was opened. One of a session that has just ended is closed at once, and so is one of a
         user who has as many as they may."""
         socket.number = next(self._numbers)
+        socket.token = token_of_socket(self.identity, socket.number)
         count("sockets_opened")
         same = len(self._registry.sockets_of(socket.user_token))
         self._registry.add(socket)
         self._recorder.opened(socket)
         self._await_expiry(socket)
         self.examine([socket])  # what was told since somebody let it in, nobody here has heard
-        if not self._logged_out.keys().isdisjoint(socket.tokens):
+        if socket.session_token and socket.session_token in self._logged_out:
             self.expel(socket)
         if same >= setting("MAX_SOCKETS_PER_USER"):
             self.expel(socket, TOO_MANY)
@@ -201,6 +208,8 @@ class Hub:
         await self._evaluator.stop()
         await self._examiner.stop()
         await self._recorder.stop()
+        for attendant in self._attendants:
+            await attendant.stop()
 
     # Hearing
 
@@ -208,6 +217,11 @@ class Hub:
         note_heard(notice)
         if notice.kind == "logout":
             self._log_out(notice.token)
+        elif notice.kind == "close":
+            self._close(notice.token)
+        elif notice.kind == "roll":
+            for attendant in self._attendants:
+                attendant.call(notice.token)
         elif notice.kind == "access":
             self._hear_of_access(notice)
         elif watch := self._registry.watching.get((notice.label, notice.hashid)):
@@ -238,13 +252,19 @@ class Hub:
 
     def _log_out(self, token: str) -> None:
         """Close the sockets of a session, without a look: it was told before the session was removed. For the same
-        reason, one that is opened with it is closed for a while."""
+        reason, one that is opened with it is closed for a while. What stands for a user, which anybody may have heard
+        who hears notices, closes nothing."""
         now = self._loop.time()
         while self._logged_out and next(iter(self._logged_out.values())) < now - LOGGED_OUT_FOR:
             del self._logged_out[next(iter(self._logged_out))]
         self._logged_out.setdefault(token, now)
-        for socket in list(self._registry.sockets_of(token)):
+        for socket in [one for one in self._registry.sockets_of(token) if one.session_token == token]:
             self.expel(socket)
+
+    def _close(self, token: str) -> None:
+        """Close one socket for an operator. Nor does what stands for its user or session."""
+        for socket in [one for one in self._registry.sockets_of(token) if one.token == token]:
+            self.expel(socket, CLOSED)
 
     def _miss(self) -> None:
         """Anything may have changed, rights too."""

@@ -20,6 +20,7 @@ Event = Literal[
     "notices_sent",
     "notices_unsent",
     "notices_widened",
+    "register_failed",
     "serializer_personal",
     "sockets_unexamined",
     "sweep_late",

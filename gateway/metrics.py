@@ -32,6 +32,7 @@ Count = Literal[
     "refusals",
     "messages_refused",
     "sockets_opened",
+    "sockets_closed_by_operator",
     "sockets_expelled",
     "sockets_too_many",
     "sockets_too_slow",

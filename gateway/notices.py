@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 
 from ..serializers.settings import setting
 
-Kind = Literal["create", "update", "delete", "access", "logout"]
+Kind = Literal["create", "update", "delete", "access", "logout", "roll", "close"]
 KINDS = frozenset(get_args(Kind))
 MESSAGE_TYPE = "livegate.notices"
 
@@ -22,7 +22,8 @@ class Notice:
 
     ``label`` is a model's (``"board.Card"``), ``hashid`` an instance's; in ``access``, which says that rights changed,
     '' for whatever somebody watches. ``token`` narrows it to the sockets of one user, or in ``logout`` of one session;
-    '' for those of all.
+    '' for those of all. In ``close``, which an operator says, it stands for one socket; in ``roll``, which asks who is
+    there, it is the name of the question.
     """
 
     kind: Kind
@@ -44,6 +45,11 @@ def token_of_user(key: Any) -> str:
 def token_of_session(key: str | None) -> str:
     """What stands for a session."""
     return token("session", key) if key else ""
+
+
+def token_of_socket(process: str, number: int) -> str:
+    """What stands for a socket, which is known by its number in a process."""
+    return token("socket", f"{process}:{number}")
 
 
 def token(kind: str, value: Any) -> str:

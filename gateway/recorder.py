@@ -124,7 +124,8 @@ class Recorder:
 
     def took_away(self, subscription: Subscription) -> None:
         """The client is told that there is nothing to see any more."""
-        self._note("taken", subscription)
+        if subscription.pair.publication.level != "subscriptions":
+            self._note("taken", subscription)
 
     def may_settle(self, subscription: Subscription, decision: Decision) -> bool:
         """Whether all that has to be on record before is: not where something was asked for after it was decided."""
@@ -191,7 +192,8 @@ class Recorder:
     def _is_full(self) -> bool:
         """Whether there is no room for another entry, of which only the number is kept then."""
         self._news.set()
-        is_full = len(self) >= setting("LEDGER_QUEUE")
+        most: int = setting("LEDGER_QUEUE")
+        is_full = len(self) >= most
         self._missing += is_full
         return is_full
 
@@ -217,7 +219,7 @@ class Recorder:
             await self._news.wait()
             self._news.clear()
             await asyncio.sleep(setting("LEDGER_INTERVAL"))
-            while self._unwritten or self._drafts or self._missing:
+            while self._is_left:
                 if await self._write_some():
                     pause = FIRST_PAUSE
                 else:
@@ -228,19 +230,22 @@ class Recorder:
         """Write what is left, if the sink takes it, and end the thread."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WRITE):
-                while len(self) and await self._write_some():
-                    pass
-        if len(self):
-            report("ledger_lost", f"{len(self) + self._missing} entries of the ledger could not be written.")
+                await self.flush()
+        if lost := len(self) + self._missing:
+            report("ledger_lost", f"{lost} entries of the ledger could not be written before its process ended.")
         await self._worker.stop()
 
     async def flush(self) -> None:
         """Until all that is on record so far was written, or could not be."""
-        while len(self) and await self._write_some():
+        while self._is_left and await self._write_some():
             pass
 
+    @property
+    def _is_left(self) -> bool:
+        return bool(len(self) or self._missing)
+
     async def _write_some(self) -> bool:
-        if self._missing:
+        if self._missing and not self.is_failing:
             lost = Draft(next(self._numbers), "lost", at=time(), missing=self._missing)
             self._unwritten, self._missing = [*self._unwritten, lost], 0
         room = MOST_AT_ONCE - len(self._unwritten)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """The sockets of a hub, by the user and session they are of, and their subscriptions, by the object they are to.
+    """The sockets of a hub, by what stands for them, their users and sessions, and their subscriptions, by the object
+    they are to.
 
     ``look`` is called, at the pace of the object, with all subscriptions to one that changed.
     """
@@ -62,7 +63,7 @@ class Registry:
                 watch.pace.cancel()
 
     def sockets_of(self, token: str) -> Collection[Socket]:
-        """Those of one user or session."""
+        """Those of one user or session, or one socket itself."""
         return self.by_token.get(token, {})
 
     def subscriptions(self) -> Iterator[Subscription]:

@@ -33,7 +33,7 @@ class Socket:
 
     __slots__ = (
         *("busy", "close", "credentials", "delivery", "dirty", "expiry", "is_behind", "number", "opened"),
-        *("parcels", "patience", "send", "session_token", "subscriptions", "unanswered", "user_token"),
+        *("parcels", "patience", "send", "session_token", "subscriptions", "token", "unanswered", "user_token"),
     )
 
     def __init__(
@@ -52,6 +52,7 @@ class Socket:
         self.dirty: dict[Subscription, bool] = {}
         self.expiry: TimerHandle | None = None  # that will have its credentials examined
         self.number = 0  # by which it is known in its hub
+        self.token = ""  # what stands for itself in notices
         self.opened = time()
         self.busy = False
         self.delivery: Task[None] | None = None  # that is sending to it just now
@@ -66,8 +67,8 @@ class Socket:
 
     @property
     def tokens(self) -> list[str]:
-        """What stands for its user and its session in notices."""
-        return [token for token in (self.user_token, self.session_token) if token]
+        """What stands for it, its user and its session in notices."""
+        return [token for token in (self.token, self.user_token, self.session_token) if token]
 
     def have_patience(self, seconds: float, afterwards: Callable[[Socket], None]) -> None:
         """Call ``afterwards`` when so many seconds have passed, unless patience is lost or given anew before."""

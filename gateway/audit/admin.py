@@ -24,6 +24,7 @@ from .models import LedgerEntry, cut
 from .objects import called, named
 from .pages import MOST, CappedPaginator
 from .people import key_of, keys_named, nameless, names_of
+from .switchboard import RegisterAdmin  # noqa: F401  (it registers itself)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,3 +10,9 @@ class AuditConfig(AppConfig):
     label = "livegate_audit"
     verbose_name = "livegate: audit"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from ..rolls import attendants
+        from .attendance import Attendance
+
+        attendants.append(Attendance)

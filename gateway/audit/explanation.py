@@ -30,8 +30,8 @@ from ..primary import from_primary
 from ..publications import all_publications, find
 from ..snapshots import snapshot
 from ..trail import steps_of
-from .findings import Change, Findings, GuardedField, Subscribed
-from .records import Holding, holdings_of
+from .findings import Change, Findings, GuardedField, Shown, Subscribed
+from .records import Holding, holdings_of, last_shown
 from .texts import written
 from .trees import Witness, databases_of, savepoints
 
@@ -87,6 +87,9 @@ def explain(user: Any, instance: Model | str, hashid: str = "", *, among: Iterab
         return replace(told, is_published_twice=twice, reasons=("not published",))
     holdings = holdings_of(viewer, label, hashid)
     told = examined(replace(told, is_published=True), Pair(viewer, publication, hashid), list(among), holdings)
+    shown = last_shown(viewer, publication, hashid)
+    if shown is not None:
+        told = replace(told, last_shown=Shown(shown.at, shown.etag, shown.fields, shown.cause))
     told = replace(told, changes=tuple(Change.of_step(step) for step in steps_of(label, hashid)))
     return replace(told, reasons=tuple(reasons_of(told)))
 

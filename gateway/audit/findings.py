@@ -61,6 +61,16 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What the ledger has on record as shown to the user last."""
+
+    at: datetime
+    etag: str
+    fields: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribed:
     """A subscription now, in this process."""
 
@@ -80,7 +90,8 @@ class Findings:
     permission, and is None where there is no object or no user to ask about, which ``basis`` tells. ``agrees`` is False
     where the tree, which is asked beside the decision, says something else: then a permission answers now so and now
     so. ``personal`` says why the view is made for this user alone; '' where it may be shared, and with whom of those
-    that were named it is, is in ``shares_with``. ``subscriptions`` is None where this process has no sockets.
+    that were named it is, is in ``shares_with``. ``subscriptions`` is None where this process has no sockets,
+    ``last_shown`` where nothing is on record.
     """
 
     model: str
@@ -102,6 +113,7 @@ class Findings:
     fields: tuple[str, ...] = ()
     etag: str = ""
     subscriptions: tuple[Subscribed, ...] | None = None
+    last_shown: Shown | None = None
     changes: tuple[Change, ...] = ()
     reasons: tuple[Reason, ...] = ()
 

@@ -1,4 +1,5 @@
-"""The ledger's table: one row for each entry, written once and never changed."""
+"""The tables of the audit: the ledger's, whose rows are written once and never changed; and those by which the register
+is asked, whose rows come and go."""
 
 from __future__ import annotations
 
@@ -145,6 +146,58 @@ class LedgerEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnly
+
+
+class RunningHub(models.Model):
+    """A process that has sockets, or more exactly one of its event loops, as long as it says that it is there.
+
+    What is there to be seen and done about it is the register's; ``since`` and ``seen`` are by the database's clock.
+    """
+
+    identity = models.CharField(max_length=16, primary_key=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveBigIntegerField()
+    since = models.DateTimeField()
+    seen = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+        permissions = [("close_sockets", "Can close sockets")]
+        verbose_name = "process with sockets"
+        verbose_name_plural = "register: who is subscribed now"
+
+    def __str__(self) -> str:
+        return f"{self.identity} ({self.host}, process {self.pid})"
+
+
+class RollCall(models.Model):
+    """Somebody asks who is there. No process answers to a name that is not here."""
+
+    token = models.CharField(max_length=32, primary_key=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"roll call at {self.at}"
+
+
+class RollSheet(models.Model):
+    """A part of what one process answers; ``sockets`` is what ``attendance.sheets`` makes."""
+
+    roll = models.ForeignKey(RollCall, models.CASCADE, related_name="sheets")
+    process = models.CharField(max_length=16)
+    number = models.PositiveIntegerField()
+    is_last = models.BooleanField()
+    sockets = models.JSONField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["roll", "process", "number"], name="livegate_audit_sheet_once")]
+
+    def __str__(self) -> str:
+        return f"sheet {self.number} of {self.process}"
 
 
 def clean(text: str) -> str:

@@ -14,10 +14,26 @@ from ..publications import all_publications, relatives
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..publications import Publication
+
 
 def named(instance: Model) -> Q:
     """The entries about an instance: those of all publications that it may be shown in, each under its label and with
     its key there. It needs no more than a primary key, and may be gone.
+
+    Raises what ``shown_in`` raises.
+    """
+    labels: dict[str, list[str]] = {}
+    for publication, key in shown_in(instance):
+        labels.setdefault(text_of(publication.model, key), []).append(publication.label)
+    about = Q()
+    for key, some in labels.items():
+        about |= Q(model__in=sorted(set(some)), key=key)
+    return about
+
+
+def shown_in(instance: Model) -> list[tuple[Publication, Any]]:
+    """The publications that an instance may be shown in, each with its primary key there.
 
     Raises TypeError for what is no model instance, ValueError for one without a primary key, LookupError for one
     that no publication shows.
@@ -26,17 +42,14 @@ def named(instance: Model) -> Q:
         raise TypeError(f"This takes a model instance, not {type(instance).__name__}.")
     if instance.pk is None:
         raise ValueError(f"This {type(instance).__name__} was never saved: nobody has seen it.")
-    labels: dict[str, list[str]] = {}
+    found = []
     for publication in relatives(type(instance)):
         key = key_in(publication.model, instance)
-        key = instance.pk if key is None else key  # which one that was made by its key alone has not of its parents
-        labels.setdefault(text_of(publication.model, key), []).append(publication.label)
-    if not labels:
+        # One that was made by its key alone has not that of its parents.
+        found.append((publication, instance.pk if key is None else key))
+    if not found:
         raise LookupError(f"{instance._meta.label} is not published: nothing of it is shown, or on record.")
-    about = Q()
-    for key, some in labels.items():
-        about |= Q(model__in=sorted(set(some)), key=key)
-    return about
+    return found
 
 
 def text_of(model: type[Model], key: Any) -> str:

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ...serializers.hashids import InvalidHashid, decode
 from ..hub import _hubs
+from .ledger import showings
+from .lookups import Holds
+from .models import LedgerEntry
+from .objects import text_of
 
 if TYPE_CHECKING:
     from ...permissions.viewers import Viewer
+    from ..publications import Publication
+    from .ledger import Showing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,19 @@ def holdings_of(viewer: Viewer, label: str, hashid: str) -> list[Holding] | None
         Holding(one.socket.viewer, one.socket.number, one.admitted, moment(one.since), moment(one.verified), one.etag)
         for one in found
     ]
+
+
+def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing | None:
+    """What the ledger says that a user was shown of an object last; None where nothing is on record."""
+    try:
+        key = text_of(publication.model, decode(publication.model, hashid))
+    except InvalidHashid:
+        return None
+    user = "" if viewer.identity is None else str(viewer.identity[1])
+    shown = LedgerEntry.objects.filter(
+        Holds("users", user), model=publication.label, key=key, kind=LedgerEntry.Kind.SHOWN
+    )
+    return next(showings(shown, user), None)
 
 
 def moment(seconds: float) -> datetime | None:

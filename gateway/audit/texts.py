@@ -36,7 +36,7 @@ def written(told: Findings, *, is_colored: bool) -> str:
     lines += view(told)
     for guarded in told.guarded:
         lines += guard(guarded, paint)
-    lines += ["", *subscriptions(told), "", *changes(told)]
+    lines += ["", *subscriptions(told), *last_shown(told), "", *changes(told)]
     return "\n".join(lines) + "\n"
 
 
@@ -99,6 +99,12 @@ def subscriptions(told: Findings) -> Iterator[str]:
         yield "Subscriptions none in this process"
     for one in told.subscriptions or ():
         yield f"Subscription  {subscription(one)}"
+
+
+def last_shown(told: Findings) -> Iterator[str]:
+    if told.last_shown is not None:
+        fields = ", ".join(map(printable, told.last_shown.fields))
+        yield f"Last shown    {told.last_shown.at:%Y-%m-%d %H:%M:%S}, {told.last_shown.etag}: {fields}"
 
 
 def subscription(one: Subscribed) -> str:

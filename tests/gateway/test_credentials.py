@@ -24,7 +24,7 @@ from livegate.gateway import examiner
 from livegate.gateway import hub as hub_module
 from livegate.gateway.credentials import Credentials, ended
 from livegate.gateway.metrics import counts
-from livegate.gateway.notices import token_of_user
+from livegate.gateway.notices import Notice, token_of_user
 from livegate.gateway.routing import websocket_urlpatterns
 from livegate.permissions import Viewer
 
@@ -328,6 +328,19 @@ async def test_a_session_of_which_a_log_out_was_told_opens_no_other_socket_altho
     assert await closed(first) == 4401
 
     assert await closed(await connect(**scope)) == 4401
+
+
+async def test_what_stands_for_a_user_or_for_nobody_logs_nobody_out(demo, connect, with_sessions):
+    """Whoever hears notices hears what stands for users, and could send it again as another kind."""
+    _, scope = await logged_in(demo.cleo)
+    first, nobody = await connect(**scope), await connect()
+    hub = hub_module._hubs[next(iter(hub_module._hubs))]
+
+    for token in (next(socket.user_token for socket in hub.sockets if socket.user_token), ""):
+        hub._hear(Notice("logout", token=token))
+
+    for client in (first, nobody, await connect(**scope), await connect()):
+        assert (await client.ask({"action": "ping"}))["type"] == "PONG"
 
 
 @pytest.mark.parametrize("change", ["deactivate", "delete", "password"])

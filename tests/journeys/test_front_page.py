@@ -229,6 +229,25 @@ def test_a_view_that_may_be_old_is_marked_until_it_is_current(page: Page, keep: 
         expect(pane(page, viewer).locator('[data-part="connection"]')).to_have_text("connected")
 
 
+def test_whom_an_operator_has_closed_is_told_and_does_not_come_back(page: Page, site: Any) -> None:
+    wires = Wires(page)
+    page.reload()
+    for viewer in PANES:
+        expect(pane(page, viewer)).to_have_attribute("data-state", "showing")
+    [closed] = [end for end in wires.ends[::2] if end.protocols[1] == f"token.{site.tokens['cleo']}"]
+    wires.ends = [end for end in wires.ends if end is not closed]
+
+    closed.close(code=4403)
+
+    others = [viewer for viewer in PANES if viewer != "cleo"]
+    for _ in range(2):  # in which time anybody would have come back
+        wires.cut()
+        while len(wires.presented) < len(others):
+            page.wait_for_timeout(20)
+    expect(pane(page, "cleo").locator('[data-part="connection"]')).to_have_text("closed by an operator")
+    assert len(wires.ends) == 2 * len(others)
+
+
 def test_the_page_fits_its_width_and_is_used_by_keyboard(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 

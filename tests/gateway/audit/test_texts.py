@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from livegate.gateway.audit.explanation import Explanation
-from livegate.gateway.audit.findings import Change, Findings, GuardedField, Subscribed
+from livegate.gateway.audit.findings import Change, Findings, GuardedField, Shown, Subscribed
 from livegate.gateway.audit.texts import written
 from livegate.gateway.audit.trees import Tree
 
@@ -42,6 +42,7 @@ SEEN = replace(
         Subscribed(2, True, None, None, None, False),
         Subscribed(3, False, None, None, None, False),
     ),
+    last_shown=Shown(NOW, "e7", ("id", "owner"), "change"),
     shares_with=("ben", ""),
     changes=(
         Change(NOW, "told"),
@@ -73,6 +74,7 @@ Guarded field owner.email, shown
 Subscription  socket 1 since 2026-03-01 12:00:00, holds e7, current
 Subscription  socket 2, holds nothing, not current
 Subscription  socket 3, to be decided
+Last shown    2026-03-01 12:00:00, e7: id, owner
 
 Change        2026-03-01 12:00:00 told
 Change        2026-03-01 12:00:00 no watched field changed (written: notes; watched: salary, title)

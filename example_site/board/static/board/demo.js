@@ -7,7 +7,8 @@ const FIELDS = ["title", "status", "public", "notes", "salary", "board", "owner"
 const ASK_AGAIN_AFTER = 3000;
 const LONGEST_DELAY = 5000;
 const NOTICES_KEPT = 20;
-const SESSION_ENDED = 4401;
+// Close codes after which a socket is not opened again by itself, and what is said then.
+const STAYS_CLOSED = { 4401: "signed out", 4403: "closed by an operator" };
 
 /**
  * Opens a WebSocket and opens it again whenever it is lost. Returns the function that sends a message on it.
@@ -28,9 +29,9 @@ function connect(path, { protocols = [], opened, received, closed }) {
       received(data);
     });
     socket.addEventListener("close", ({ code }) => {
-      const comesBack = code !== SESSION_ENDED;
-      closed?.(comesBack);
-      if (comesBack) setTimeout(open, delayAfter(failures++));
+      const reason = STAYS_CLOSED[code];
+      closed?.(reason);
+      if (!reason) setTimeout(open, delayAfter(failures++));
     });
   }
 
@@ -59,7 +60,7 @@ class Pane {
       protocols: ["livegate", `token.${token}`],
       opened: () => this.resume(),
       received: (text) => this.receive(JSON.parse(text)),
-      closed: (comesBack) => this.lose(comesBack),
+      closed: (reason) => this.lose(reason),
     });
   }
 
@@ -73,9 +74,10 @@ class Pane {
     this.send({ action: "subscribe", model: MODEL, id: CARD, request_id: 1, etag: this.etag });
   }
 
-  lose(comesBack) {
+  /** ``reason`` is why the socket stays closed; the person may load the page again. */
+  lose(reason) {
     clearTimeout(this.askingAgain);
-    this.sayConnection(comesBack ? "reconnecting" : "signed out");
+    this.sayConnection(reason ?? "reconnecting");
   }
 
   receive(frame) {
