@@ -130,6 +130,7 @@ class Evaluator:
                 self._recorder.withhold(item)
             if item.pair in decisions:
                 item.verified, item.basis = verified, bases.get(item.pair, "")
+                item.level = levels[item.pair.publication]
         parcels: list[Made] = [
             (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
             for socket, taken in batch.items()
@@ -225,6 +226,7 @@ def evaluate_on_record(pairs: list[Pair]) -> tuple[dict[Pair, Decision], dict[Pa
     """What is decided, and the basis of each decision about what is on record."""
     grounds = Grounds()
     decisions = evaluate(pairs, grounds)
-    on_record = [pair for pair in decisions if pair.publication.level != "off"]
-    bases = grounds.divide(on_record)
+    publications = {pair.publication for pair in decisions}
+    recorded = {publication for publication in publications if publication.level != "off"}
+    bases = grounds.divide(pair for pair in decisions if pair.publication in recorded)
     return decisions, {pair: basis for basis, alike in bases.items() for pair in alike}

@@ -82,8 +82,12 @@ class Grounds:
             by_ground.setdefault(self._grounds[pair], []).append(pair)
         divided: dict[str, list[Pair]] = {}
         for ground, those in by_ground.items():
+            texts: dict[Viewer, str] = {}
             for text, viewers in ground.divide(pair.viewer for pair in those).items():
-                divided.setdefault(text, []).extend(pair for pair in those if pair.viewer in viewers)
+                texts |= dict.fromkeys(viewers, text)
+                divided.setdefault(text, [])
+            for pair in those:
+                divided[texts[pair.viewer]].append(pair)
         return divided
 
     def rest(self, pairs: Iterable[Pair], ground: Ground) -> None:

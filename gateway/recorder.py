@@ -129,12 +129,12 @@ class Recorder:
 
     def took_away(self, subscription: Subscription) -> None:
         """The client is told that there is nothing to see any more."""
-        if subscription.pair.publication.level != "subscriptions":
+        if subscription.level != "subscriptions":
             self._note("taken", subscription)
 
     def may_settle(self, subscription: Subscription, decision: Decision) -> bool:
         """Whether all that has to be on record before is: not where something was asked for after it was decided."""
-        if decision is None or subscription.pair.publication.level != "strict":
+        if decision is None or subscription.level != "strict":
             return True
         is_there = subscription.receipt is not None and subscription.receipt[0] is decision
         return is_there or not subscription.would_show(decision, subscription.requests)
@@ -142,7 +142,7 @@ class Recorder:
     def show(self, subscription: Subscription, view: View) -> None:
         """It is shown now."""
         subscription.receipt = None
-        if subscription.pair.publication.level == "showings":
+        if subscription.level == "showings":
             self._note("shown", subscription, view)
 
     async def authorize(self, showings: Sequence[tuple[Subscription, View]]) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .credentials import Credentials
     from .decisions import Decision, Pair, View
     from .messages import Message
+    from .publications import Level
 
 # The model's label and the hashid, as in a notice.
 Key = tuple[str, str]
@@ -88,8 +89,8 @@ class Subscription:
     """
 
     __slots__ = (
-        *("admitted", "basis", "causes", "doubted", "etag", "is_current", "key", "made_for", "pair", "receipt"),
-        *("requests", "since", "socket", "verified"),
+        *("admitted", "basis", "causes", "doubted", "etag", "is_current", "key", "level", "made_for", "pair"),
+        *("receipt", "requests", "since", "socket", "verified"),
     )
 
     def __init__(self, socket: Socket, pair: Pair) -> None:
@@ -104,6 +105,7 @@ class Subscription:
         self.since = 0.0  # when it was admitted, in seconds since the epoch
         self.verified = 0.0  # when it was last decided about, likewise
         self.basis = ""  # of the last decision, if its publication is on record
+        self.level: Level = "off"  # of its publication, when that was decided
         self.receipt: Any = None  # for what is on record as shown, and was not shown yet
         self.etag: str | None = None  # of what the client holds; None when it holds nothing
         self.is_current = True  # its socket still has it: it was neither given up nor refused

@@ -9,6 +9,7 @@ from django.db import models, router, transaction
 from django.db.models import Q
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from ..entries import Entry
@@ -126,13 +127,13 @@ class LedgerEntry(models.Model):
             kind=entry.kind,
             process=entry.process,
             number=entry.number,
-            users=[clean(user) for user in entry.users],
+            users=clean_all(entry.users),
             sockets=list(entry.sockets),
             model=cut(entry.model, 201),
             key=cut(entry.key, 64),
             hashid=cut(entry.hashid, 64),
             etag=cut(entry.etag, 64),
-            fields=[clean(field) for field in entry.fields],
+            fields=clean_all(entry.fields),
             basis=clean(entry.basis),
             cause=cut(entry.cause, 80),
             of=entry.of,
@@ -215,6 +216,12 @@ class RollSheet(models.Model):
 def clean(text: str) -> str:
     """The text without what PostgreSQL takes in no text: NUL, and halves of characters."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def clean_all(texts: Sequence[str]) -> list[str]:
+    """Each of them, clean. They are looked at together: nearly always all of them are, and there may be thousands."""
+    together = "".join(texts)
+    return list(texts) if clean(together) == together else [clean(text) for text in texts]
 
 
 def cut(text: str, length: int) -> str:

@@ -70,7 +70,8 @@ def main(arguments: list[str]) -> int:
     options = read(arguments)
     sizes = replace(Sizes(), seed=options.seed)
     if options.sockets:
-        sizes = replace(sizes, fan_out=tuple(sorted(options.sockets)), sizing=tuple(sorted(options.sockets)))
+        sockets = tuple(sorted(options.sockets))
+        sizes = replace(sizes, fan_out=sockets, sizing=sockets, ledger_sockets=sockets[-1])
     if options.seconds:
         sizes = replace(sizes, soak_seconds=options.seconds)
     plan = Plan(
@@ -100,7 +101,7 @@ def read(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out and the sizing")
+    parser.add_argument("--sockets", type=int, nargs="+", help="of the fan-out, the sizing and the ledger")
     parser.add_argument("--seconds", type=float, help="of the soak; default: 600")
     parser.add_argument("--seed", type=int, default=randrange(10**6), help="of what happens at random")
     parser.add_argument("--databases", nargs="+", choices=DATABASES)

@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .sockets import ClientSocket, raise_limit
-from .verification import Expected, faults_of, judged, version_of
+from .verification import Expected, etag_of, faults_of, judged, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,7 @@ class Clients:
         self.clients: dict[int, Client] = {}
         self.log: list[tuple[float, Client, bytes]] = []  # what was received since the last ``expect``, in their order
         self.gone: list[str] = []
+        self.shown: list[tuple[str, str]] = []  # the name and the ETag of each view that was verified
 
     # Commands
 
@@ -144,7 +145,13 @@ class Clients:
             )
             if card in times:
                 times[card].append([at for at, _ in client.received])
+            self.shown += [(client.name, etag_of(text)) for _, text in client.received]
         return {**self.forget(faults), "times": times}
+
+    def tell_shown(self) -> list[tuple[str, str]]:
+        """To whom which view was shown, of all that was verified since the last time."""
+        shown, self.shown = self.shown, []
+        return shown
 
     def verify_last(self, linger: float, version: int) -> dict[str, Any]:
         """Look at all that came since the last time: versions that never fall, the last of them this one, all right

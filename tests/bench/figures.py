@@ -132,6 +132,10 @@ def ratios(sizes: Any) -> list[Ratio]:
                 ("many_objects", "many sockets, many objects"),
             )
         ),
+        *(
+            Ratio(f"ledger_{level}_vs_off", "ledger", level, "by_off", "livegate-3", "", True, both(goal))
+            for level, goal in (("showings", 1.15), ("strict", 1.4))
+        ),
         Ratio("refusals_told_apart", "refusals", "on the beat", "told_apart", "livegate-3", "", True, both(0.57)),
         Ratio("soak_memory_growth", "soak", "memory", "last_third_by_middle", "livegate-3", "", True, both(1.1)),
         Ratio("soak_tasks_growth", "soak", "kept", "tasks_after_by_before", "livegate-3", "", True, both(1.02)),

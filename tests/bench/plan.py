@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 DATABASES = ("sqlite", "postgresql")
 # Where workloads run, unless told otherwise, and where the others do: those whose ratios are promised for every
 # database, and one that breaks the database, too.
-WHERE: dict[str, Sequence[str]] = {"fan-out": DATABASES, "soak": ("postgresql",), "ledger-questions": ("postgresql",)}
+WHERE: dict[str, Sequence[str]] = {
+    "fan-out": DATABASES,
+    "ledger": DATABASES,
+    "soak": ("postgresql",),
+    "ledger-questions": ("postgresql",),
+}
 ELSEWHERE = ("sqlite",)
 # The workloads that take minutes for those that ask for each viewer anew, which have one round of them.
 LONG = {"spread", "burst", "idle"}
 # What is asked of livegate alone: what it is the only one to take notice of, and what it needs.
-ITS_OWN = dict.fromkeys(("sizing", "revocation", "resync", "refusals", "ledger-questions", "soak"), "livegate-3")
+ITS_OWN = dict.fromkeys(
+    ("sizing", "revocation", "resync", "refusals", "ledger", "ledger-questions", "soak"), "livegate-3"
+)
 # What takes minutes and hardly varies has one round; and what takes still longer, only if it is named.
 ONCE = {"sizing", "ledger-questions", "soak"}
 IF_NAMED = {"soak"}

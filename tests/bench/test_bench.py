@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from random import Random
@@ -17,14 +18,17 @@ from bench.arena import Child, Invalid, arena, cores, ground
 from bench.contestants import CONTESTANTS
 from bench.faults import OF_OTHERS, OF_POSTGRESQL, OF_REDIS, faults_on, shuffled
 from bench.figures import SHARED, Ratio, Results, Round, as_json, ratios
+from bench.ledger import compare as compare_ledger
+from bench.ledger import place as open_at
 from bench.paths import PATHS
 from bench.plan import Plan
 from bench.refusals import probability_later, standard_error
 from bench.report import place_of, report
+from bench.serving import gather_viewers, serve_all
 from bench.site import Site
 from bench.soak import compare, leaked
 from bench.verification import Expected, faults_of, judged
-from bench.workloads import WORKLOADS, Sizes, gather_viewers, serve_all
+from bench.workloads import WORKLOADS, Sizes
 
 TINY = Sizes(
     fan_out=(3, 5),
@@ -58,6 +62,10 @@ TINY = Sizes(
     resync_cards=3,
     resync_away=0.1,
     refusals=10,
+    ledger_sockets=5,
+    ledger_blocks=2,
+    ledger_events=2,
+    ledger_rest=0.01,
     ledger_rows=2_000,
     ledger_times=2,
 )
@@ -166,6 +174,55 @@ def test_who_is_not_refused_makes_the_round_invalid(place, monkeypatch):
     monkeypatch.setattr("bench.refusals.TAKEN", "without a signal")  # which takes something else
     with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match="hidden was not refused"):
         WORKLOADS["refusals"](started, TINY)
+
+
+def test_each_level_of_the_ledger_is_measured_and_what_was_shown_is_on_record(place):
+    with arena(CONTESTANTS["livegate-3"], place) as started:
+        figures = WORKLOADS["ledger"](started, TINY)
+
+    assert list(figures) == ["off", "subscriptions", "showings", "strict"]
+    assert all(found["latency_ms"] > 0 and found["cpu_us_per_message"] > 0 for found in figures.values())
+    assert (figures["off"]["by_off"], figures["off"]["cpu_by_off"]) == (1, 1)
+    assert figures["strict"]["by_off"] > 0
+
+
+ADA, LINUS = ["ada", "x"], ["linus", "y"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ({"shown": [ADA, ADA, LINUS]}, ""),
+        ({"shown": [ADA, ADA, LINUS, LINUS], "withheld": [LINUS]}, ""),
+        ({"shown": [ADA, LINUS]}, "of 3 frames, 1 are not on record; 0 are which"),
+        ({"shown": [ADA, ADA, LINUS, LINUS]}, "of 3 frames, 0 are not on record; 1 are which"),
+        ({"shown": [ADA, ADA, ["ada", "y"]]}, "of 3 frames, 1 are not on record; 1 are which"),
+        ({"shown": [ADA, ADA, LINUS], "withheld": [ADA]}, "of 3 frames, 1 are not on record; 0 are which"),
+        ({}, "of 3 frames, 3 are not on record"),
+        ({"shown": [ADA, ADA, LINUS], "admitted": [ADA] * 6}, "6 times somebody was admitted"),
+    ],
+)
+def test_a_ledger_that_says_anything_else_than_what_was_shown_makes_the_round_invalid(monkeypatch, entries, told):
+    monkeypatch.setattr("bench.ledger.PATIENCE", 0)
+    entries = {"admitted": [["ada", ""], ["linus", ""]] * 3, **entries}
+    shown = {"off": [["ada", "z"]], "subscriptions": [], "showings": [ADA], "strict": [ADA, LINUS]}
+    opened = {level: standing_for("clients", tell_shown=frames) for level, frames in shown.items()}
+
+    with pytest.raises(Invalid, match=told) if told else nullcontext():
+        compare_ledger(opened, standing_for("writer", read_ledger=entries), 2)
+
+
+def standing_for(child, **replies):
+    """An arena of which there is only one process, which gives these replies."""
+    return SimpleNamespace(**{child: SimpleNamespace(do=lambda name: replies[name])})
+
+
+def test_what_is_on_record_without_being_asked_for_makes_the_round_invalid(place, monkeypatch):
+    monkeypatch.setattr("bench.ledger.PATIENCE", 2)
+    monkeypatch.setattr("bench.ledger.place", lambda outer, level: open_at(outer, "showings"))
+    told = "of 50 frames, 0 are not on record; 50 are which were not sent; 20 times"
+    with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match=told):
+        WORKLOADS["ledger"](started, TINY)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +374,7 @@ def test_who_keeps_what_was_taken_makes_the_round_invalid(crowded, monkeypatch):
 
 
 def test_a_message_that_is_missing_makes_the_round_invalid(opened, monkeypatch):
-    monkeypatch.setattr("bench.workloads.EVENT_PATIENCE", 1)
+    monkeypatch.setattr("bench.serving.EVENT_PATIENCE", 1)
     gather_viewers(opened, range(3))
     opened.open([3], [0], subscribe=False)
 

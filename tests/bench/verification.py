@@ -11,6 +11,7 @@ from typing import Any
 from .rights import value
 
 VERSION = re.compile(rb'"version": ?(\d+)')
+ETAG = re.compile(rb'"etag": ?"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ def judged(
 def version_of(text: bytes) -> int:
     found = VERSION.search(text)
     return int(found[1]) if found else -1
+
+
+def etag_of(text: bytes) -> str:
+    found = ETAG.search(text)
+    return found[1].decode() if found else ""
 
 
 def fingerprint(etag: str, payload: Any) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from .ledger import ledger
 from .questions import questions
 from .refusals import refusals
 from .resync import resync
 from .revocation import revocation
 from .rights import VIEWERS_PER_CARD, viewers_of
+from .serving import AT_ONCE, EVENT_PATIENCE, LINGER, SETTLE, gather_viewers, serve_all
 from .soak import soak
 
 if TYPE_CHECKING:
@@ -22,11 +24,7 @@ if TYPE_CHECKING:
 # The figures of one round: by case (a number of sockets, or how it was done), by name.
 Figures = dict[str, dict[str, float]]
 
-AT_ONCE = 250  # sockets that are connected at once, where connecting is not what is measured
-SETTLE = 0.3  # seconds for the broker to carry out what the layer has sent it before a message is worth sending
-LINGER = 0.05  # seconds to wait for messages that should not come
 IDLE_MORE = 10  # subscriptions that an idle socket has at last, beside the first
-EVENT_PATIENCE = 120  # seconds within which everybody must have been served
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,10 @@ class Sizes:
     resync_cards: int = 100
     resync_away: float = 2.0  # seconds for which Redis is away after everybody was told
     refusals: int = 300  # of each kind
+    ledger_sockets: int = 1_000
+    ledger_blocks: int = 8  # of each level
+    ledger_events: int = 4  # in each block
+    ledger_rest: float = 0.5  # seconds: at most before an event, at random; and after a block, twice as many
     ledger_rows: int = 1_000_000
     ledger_times: int = 15  # that each question is asked
     seed: int = 0  # of what happens at random
@@ -76,7 +78,15 @@ class Sizes:
     def viewers(self) -> int:
         """How many viewers there have to be."""
         soak = self.soak_sockets + self.soak_sockets_beside
-        others = (self.burst, self.storm + 1, self.idle, self.revocation_sockets, self.resync_many, soak)
+        others = (
+            self.burst,
+            self.storm + 1,
+            self.idle,
+            self.revocation_sockets,
+            self.resync_many,
+            soak,
+            self.ledger_sockets,
+        )
         return max(*self.fan_out, *self.sizing, *others)
 
 
@@ -117,24 +127,6 @@ def count_event(arena: Arena) -> dict[str, float]:
     before = arena.counters("/serializations")
     serve_all(arena)
     return {"serializations": arena.counters()["serializations"] - before["serializations"]}
-
-
-def serve_all(arena: Arena) -> dict[str, float]:
-    """Save the first card, and wait until all its viewers have received that version, each theirs and only that."""
-    arena.clients.start("gather", patience=EVENT_PATIENCE, per_client=1)
-    saved = arena.writer.do("save", card=0)
-    gathered = arena.clients.finish()
-    arena.checked(arena.clients.do("verify", linger=LINGER, versions={"0": [saved["version"]]}))
-    latency = gathered["last"] - saved["committed"]
-    return {"latency": latency, "busy": gathered["busy"] / latency}
-
-
-def gather_viewers(arena: Arena, viewers: range) -> None:
-    """Connect viewers and subscribe them to the first card, some at a time."""
-    for start in range(viewers.start, viewers.stop, AT_ONCE):
-        chunk = viewers[start - viewers.start :][:AT_ONCE]
-        arena.open(chunk, [0] * len(chunk))
-    time.sleep(SETTLE)
 
 
 def spread(arena: Arena, sizes: Sizes) -> Figures:
@@ -305,6 +297,7 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "revocation": revocation,
     "resync": resync,
     "refusals": refusals,
+    "ledger": ledger,
     "ledger-questions": questions,
     "soak": soak,
 }

@@ -71,6 +71,27 @@ class Writer:
 
         return encode(Card, NEVER)
 
+    def reload(self) -> None:
+        """The first card was saved by others, too."""
+        self.takers.card.refresh_from_db()  # type: ignore[union-attr]
+
+    def empty_ledger(self) -> None:
+        from livegate.gateway.audit.models import LedgerEntry
+
+        LedgerEntry.objects.all()._raw_delete("default")
+
+    def read_ledger(self) -> dict[str, list[tuple[str, str]]]:
+        """What is on record: by kind, of each viewer the name and the ETag."""
+        from django.contrib.auth import get_user_model
+
+        from livegate.gateway.audit.models import LedgerEntry
+
+        names = {str(key): name for key, name in get_user_model().objects.values_list("pk", "username")}
+        entries: dict[str, list[tuple[str, str]]] = {}
+        for kind, etag, users in LedgerEntry.objects.values_list("kind", "etag", "users"):
+            entries.setdefault(kind, []).extend((names[user], etag) for user in users)
+        return entries
+
     def restore(self, **given: Any) -> Any:
         return self.takers.restore(**given)  # type: ignore[union-attr]
 
