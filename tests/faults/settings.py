@@ -10,4 +10,4 @@ INSTALLED_APPS = [*INSTALLED_APPS, "faults"]
 DEBUG = False
 ROOT_URLCONF = "faults.urls"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-LIVEGATE = {**LIVEGATE, **json.loads(os.environ.get("LIVEGATE", "{}"))}
+LIVEGATE = {**LIVEGATE, "LEDGER": "off", **json.loads(os.environ.get("LIVEGATE", "{}"))}
