@@ -83,13 +83,13 @@ export class Why {
     this.part("summary").textContent = failure ?? summaryOf(this.pane.name, explanation);
     if (failure) return;
     this.part("decision").replaceChildren(...decisionOf(explanation));
-    this.renderGuarded(explanation.guarded);
+    this.renderGuarded(explanation);
     this.part("facts").replaceChildren(...factsOf(explanation));
     this.part("ledger").replaceChildren(...together(ledger).map(entry));
   }
 
-  /** What was folded or unfolded stays so while its answer is the same, and what has the focus keeps it. */
-  renderGuarded(guarded) {
+  /** What is withheld from a view is unfolded. What a person folds or unfolds stays so while its answer is the same. */
+  renderGuarded({ guarded, decision }) {
     const place = this.part("guarded");
     const names = guarded.map(({ name }) => name);
     if (String(names) !== String([...place.children].map(({ dataset }) => dataset.guarded))) {
@@ -98,10 +98,11 @@ export class Why {
     this.part("unguarded").hidden = guarded.length > 0;
     for (const [number, { is_shown, guard }] of guarded.entries()) {
       const fold = place.children[number];
-      const word = is_shown ? "sent" : "not sent";
-      if (fold.dataset.word !== word) fold.open = !is_shown;
-      fold.dataset.word = word;
-      fold.querySelector("b").textContent = word;
+      const isOpen = String(decision === "yes" && !is_shown);
+      if (fold.dataset.isOpen !== isOpen) fold.open = isOpen === "true";
+      fold.dataset.isOpen = isOpen;
+      fold.dataset.word = is_shown ? "sent" : "not sent";
+      fold.querySelector("b").textContent = fold.dataset.word;
       fold.lastElementChild.replaceChildren(...guardOf(guard));
     }
   }
@@ -174,7 +175,7 @@ function subscribed(subscriptions) {
   const current = subscriptions.filter(({ is_current }) => is_current).length;
   const behind = subscriptions.length - current;
   if (!subscriptions.length) return "no";
-  return `on ${subscriptions.length} socket${subscriptions.length > 1 ? "s" : ""}, ${behind ? `${behind} not` : ""} up to date`;
+  return `on ${subscriptions.length} socket${subscriptions.length > 1 ? "s" : ""}, ${behind ? `${behind} not ` : ""}up to date`;
 }
 
 /** Entries that follow one another and differ by their time only are one, with their number. */
