@@ -150,17 +150,17 @@ class Evaluator:
         apart: list[Made] = []
         others: list[Made] = []
         for socket, decided, expires in parcels:
-            strict = [
-                (item, decision)
-                for item, decision in decided
-                if levels[item.pair.publication] == "strict" and decision and item.would_show(decision, item.requests)
-            ]
+            strict: list[Decided] = []
+            rest: list[Decided] = []
+            for item, decision in decided:
+                is_strict = levels[item.pair.publication] == "strict"
+                has_to_wait = is_strict and decision is not None and item.would_show(decision, item.requests)
+                (strict if has_to_wait else rest).append((item, decision))
             if strict:
                 apart.append((socket, strict, expires))
-                decided = [one for one in decided if one not in strict]
-                socket.busy += bool(decided)
-            if decided or not strict:
-                others.append((socket, decided, expires))
+                socket.busy += bool(rest)
+            if rest or not strict:
+                others.append((socket, rest, expires))
         if apart:
             self._hub.spawn(self._hand_out_when_on_record(apart, begun, refuses, way))
         return others

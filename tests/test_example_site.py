@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import clients
 import pytest
 from asgiref.sync import sync_to_async
 from board.models import Board, Card, Organization
 from config import asgi
+from config import settings as site_settings
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client as Browser
+from django.utils import timezone
 from guardian.shortcuts import assign_perm
+from ledgers import kept
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from livegate.gateway.decisions import Pair
+from livegate.gateway.entries import Entry
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.hub import _hubs as hubs
 from livegate.gateway.metrics import counts
@@ -146,6 +151,88 @@ def test_out_of_debug_there_is_no_page_with_tokens_no_known_password_and_no_tap(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
     )
     assert run.stdout.strip() == "[]", run.stderr
+
+
+# What an operator is told
+
+WHY = "/demo/why/"
+
+
+def test_only_who_may_read_the_ledger_is_told_why_others_see_what_they_see(demo, api):
+    for user in (demo.nobody, demo.amira, demo.ben):
+        answer = api(user).get(WHY, {"user": "cleo"})
+        assert answer.status_code in (401, 403)
+        assert answer.json().keys() == {"detail"}
+    assert api(demo.operator).get(WHY, {"user": "cleo"}).status_code == 200
+    assert api(demo.operator).get(WHY, {"user": "who"}).status_code == 404
+
+    Card.objects.update(public=False)
+    assert api(demo.operator).get(f"/api/cards/{demo.card.hashid}/").status_code == 404
+    assert not demo.operator.is_staff
+
+
+def test_out_of_debug_nobody_is_handed_an_operators_token(demo, client, settings):
+    key = Token.objects.get(user=demo.operator).key
+    settings.DEBUG = True
+    assert key in client.get("/").content.decode()
+
+    settings.DEBUG = False
+    assert key not in client.get("/").content.decode()
+    assert client.get(WHY).status_code == 401
+
+
+def guard_of(told, name):
+    [guarded] = [one for one in told["explanation"]["guarded"] if one["name"] == name]
+    return guarded
+
+
+def test_it_is_told_why_a_field_is_withheld_and_no_value(demo, api):
+    operator = api(demo.operator)
+    withheld = operator.get(WHY, {"user": "cleo"})
+    assign_perm("view_salary", demo.cleo, demo.card)
+    given = operator.get(WHY, {"user": "cleo"})
+
+    assert guard_of(withheld.json(), "salary")["is_shown"] is False
+    assert guard_of(withheld.json(), "salary")["guard"]["answer"] == "no"
+    assert guard_of(given.json(), "salary")["is_shown"] is True
+    for answer in (withheld, given):
+        for value in (demo.card.title, demo.card.notes, str(demo.card.salary), demo.amira.email):
+            assert value not in answer.content.decode()
+
+
+def test_whoever_is_shown_the_same_bytes_is_named_and_so_is_what_is_not_there(demo, api):
+    operator = api(demo.operator)
+    assert operator.get(WHY, {"user": "dev"}).json()["explanation"]["shares_with"] == [""]
+    assert operator.get(WHY).json()["explanation"]["shares_with"] == ["dev"]
+    assert operator.get(WHY, {"user": "cleo"}).json()["explanation"]["shares_with"] == []
+
+    demo.card.delete()
+
+    told = operator.get(WHY, {"user": "amira"}).json()["explanation"]
+    assert (told["decision"], told["basis"], told["tree"]) == ("no", "not there", None)
+
+
+def test_the_ledger_of_the_last_minute_has_this_viewer_and_this_card_only(demo, api):
+    about = {"model": "board.Card", "key": str(demo.card.pk), "fields": ("title",), "basis": "b", "cause": "change"}
+    mine, others = str(demo.cleo.pk), str(demo.dev.pk)
+    now = timezone.now()
+    kept(
+        Entry(now - timedelta(minutes=2), "shown", "p", 1, (mine,), (1,), **about),
+        Entry(now, "shown", "p", 2, (others, mine), (2, 1), **about),
+        Entry(now, "taken", "p", 3, (others,), (2,), **about),
+        Entry(now, "shown", "p", 4, (mine,), (1,), **{**about, "key": "1"}),
+        Entry(now, "refused", "p", 5, (mine,), (3,), **{**about, "fields": ()}),
+    )
+
+    ledger = api(demo.operator).get(WHY, {"user": "cleo"}).json()["ledger"]
+
+    assert [(entry["kind"], entry["fields"]) for entry in ledger] == [("refused", []), ("shown", ["title"])]
+    assert (ledger[1]["cause"], ledger[1]["basis"]) == ("change", "b")
+
+
+def test_the_demonstration_is_on_record_and_the_tests_are_not(demo):
+    assert site_settings.LIVEGATE["LEDGER"] == "showings"
+    assert find("board.Card").level == "off"
 
 
 # Sockets

@@ -1,7 +1,7 @@
 """The people and the card of the demonstration."""
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from guardian.shortcuts import assign_perm, remove_perm
 from rest_framework.authtoken.models import Token
@@ -19,6 +19,8 @@ PEOPLE = [
     {"username": "dev", "name": "Dev", "role": "works for another organization"},
     {"username": "", "name": "Anonymous", "role": "a visitor, not logged in"},
 ]
+# Who may know of everybody what they are shown, and why.
+OPERATOR = "operator"
 EMPLOYERS = {"amira": "Northwind", "ben": "Northwind", "cleo": "Northwind", "dev": "Southgate"}
 
 
@@ -29,6 +31,7 @@ def load():
     admin, _ = User.objects.update_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
     admin.set_password("admin")
     admin.save()
+    load_operator()
     board, _ = Board.objects.get_or_create(name="Hiring", organization=Organization.objects.get(name="Northwind"))
     card, _ = Card.objects.update_or_create(
         pk=CARD_PK,
@@ -59,6 +62,15 @@ def member(username, employer):
     Membership.objects.get_or_create(user=user, organization=organization)
     Token.objects.get_or_create(user=user)
     return user
+
+
+def load_operator():
+    """Somebody who may read the ledger, and no card that is not public."""
+    operator, _ = User.objects.update_or_create(username=OPERATOR)
+    operator.user_permissions.set(
+        [Permission.objects.get(content_type__app_label="livegate_audit", codename="view_ledgerentry")]
+    )
+    Token.objects.get_or_create(user=operator)
 
 
 def demo_card():

@@ -1,21 +1,27 @@
-"""The REST API, the front page, and the button that starts the demonstration over."""
+"""The REST API, the front page, what an operator is told there, and the button that starts it over."""
+
+from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from guardian.shortcuts import assign_perm, get_perms, remove_perm
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.authtoken.models import Token
 from rest_framework.decorators import action, api_view, permission_classes
 from rest_framework.exceptions import NotFound, PermissionDenied
-from rest_framework.permissions import AllowAny, IsAuthenticatedOrReadOnly
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticatedOrReadOnly
 from rest_framework.response import Response
 
+from livegate.gateway.audit.explanation import explain, viewer_of
+from livegate.gateway.audit.models import LedgerEntry
 from livegate.permissions import Viewer
 from livegate.serializers import ETagMixin, HashidLookupMixin
 
-from .demo import PEOPLE, demo_card, load
+from .demo import OPERATOR, PEOPLE, demo_card, load
 from .models import Card
 from .permissions import CardPermission
 from .serializers import CardSerializer, user_serializer
@@ -93,7 +99,43 @@ def front_page(request):
         }
         for person in PEOPLE
     ]
-    return render(request, "board/demo.html", {"card": card, "panes": panes, "statuses": Card.Status.choices})
+    facts = {"card": card, "panes": panes, "operator": {"token": Token.objects.get(user__username=OPERATOR).key}}
+    return render(request, "board/demo.html", {**facts, "statuses": Card.Status.choices})
+
+
+class ReadsTheLedger(BasePermission):
+    """Whoever is told why others see what they see, learns their rights, and of what is there."""
+
+    def has_permission(self, request, view):
+        return request.user.has_perm("livegate_audit.view_ledgerentry")
+
+
+@api_view(["GET"])
+@permission_classes([ReadsTheLedger])
+def why(request):
+    """Why ``?user=`` sees of the card what they see, and what the ledger has of the last minute; without a name, why
+    somebody does who is not logged in.
+
+    The front page asks with the token of an operator. It gives that to everybody, as it does those of its people: in
+    an application nobody gets it who may not read the ledger.
+    """
+    name = request.GET.get("user", "")
+    user = get_object_or_404(User, username=name) if name else AnonymousUser()
+    colleagues = User.objects.filter(username__in=[person["username"] for person in PEOPLE])
+    card = demo_card()
+    explanation = explain(user, card, among=map(viewer_of, [*colleagues, None]))
+    return Response({"explanation": explanation.as_dict(), "ledger": last_minute(explanation.user, card)})
+
+
+def last_minute(user, card):
+    """What is on record about this card and a user, by their primary key as a text; the newest first."""
+    about = LedgerEntry.objects.filter(model=Card._meta.label, key=str(card.pk))
+    entries = about.filter(at__gte=timezone.now() - timedelta(minutes=1)).order_by("-at", "-pk")
+    return [
+        {"at": entry.at, "kind": entry.kind, "fields": entry.fields, "cause": entry.cause, "basis": entry.basis}
+        for entry in entries
+        if user in entry.users
+    ]
 
 
 @api_view(["POST"])

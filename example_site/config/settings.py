@@ -90,7 +90,10 @@ AUTHENTICATION_BACKENDS = [
     "guardian.backends.ObjectPermissionBackend",
 ]
 
-LIVEGATE = {"HASHID_SALT": os.environ.get("HASHID_SALT", "a text of its own, not the secret key")}
+LIVEGATE = {
+    "HASHID_SALT": os.environ.get("HASHID_SALT", "a text of its own, not the secret key"),
+    "LEDGER": "showings",
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

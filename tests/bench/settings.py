@@ -13,6 +13,7 @@ if "BENCH_KEEP_CONNECTIONS" in os.environ:
     # Django's default is to close a connection after each task, and so is its advice for ASGI.
     DATABASES["default"]["CONN_MAX_AGE"] = None
 
+LIVEGATE = {**LIVEGATE, "LEDGER": "off"}
 for name, kind in {"SWEEP_PERIOD": float, "SWEEP_RATE": int, "SLOW_CLIENT_TIMEOUT": float, "LEDGER": str}.items():
     if f"BENCH_{name}" in os.environ:
         LIVEGATE = {**LIVEGATE, name: kind(os.environ[f"BENCH_{name}"])}

@@ -12,7 +12,7 @@ INSTALLED_APPS = [*INSTALLED_APPS, "faults"]
 DEBUG = False
 ROOT_URLCONF = "faults.urls"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-LIVEGATE = {**LIVEGATE, **json.loads(os.environ.get("LIVEGATE", "{}"))}
+LIVEGATE = {**LIVEGATE, "LEDGER": "off", **json.loads(os.environ.get("LIVEGATE", "{}"))}
 LOGGING = {**LOGGING, "formatters": {"plain": {"format": "%(levelname)s %(name)s %(event)s: %(message)s"}}}
 
 if "LEDGER_URL" in os.environ:

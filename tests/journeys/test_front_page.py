@@ -147,6 +147,114 @@ def test_a_person_edits_grants_revokes_and_deletes_and_each_pane_shows_its_own(p
         assert "cleo" not in text
 
 
+def panel(page: Page, part: str) -> Locator:
+    return page.locator(f'#why [data-part="{part}"]')
+
+
+def expect_answer(page: Page, name: str, word: str) -> None:
+    """What is told of a guarded field: whether it is sent."""
+    expect(page.locator(f'#why [data-guarded="{name}"] summary')).to_have_text(f"{name} {word}")
+
+
+def test_an_operator_is_told_why_a_viewer_sees_what_they_see_and_what_is_on_the_ledger(page: Page, keep: Any) -> None:
+    button = pane(page, "cleo").locator(".ask")
+    expect(page.locator("#why")).to_be_hidden()
+
+    button.press("Enter")
+    expect(page.locator("#why")).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(panel(page, "summary")).to_have_text("Cleo may see the card, without salary and owner.email.")
+    expect_answer(page, "salary", "not sent")
+    refused = page.locator('#why [data-guarded="salary"] [data-answer="no"] > .line', has_text="has_perm")
+    expect(refused).to_be_visible()
+    expect(refused).to_contain_text('has_perm("view_salary"): no')
+    shown = page.locator('#why .entries [data-kind="shown"]')
+    expect(shown.first).to_contain_text("request")
+    expect(shown.first.locator(".names")).to_contain_text("notes")
+    expect(shown.first.locator(".names")).not_to_contain_text("salary")
+    expect(shown.first.locator(".basis")).to_contain_text("is_public: yes")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    keep("6-why")
+
+    page.locator("#grant-view_salary").click()
+    expect_answer(page, "salary", "sent")
+    expect(shown.first).to_contain_text("rights")
+    expect(shown.first.locator(".names")).to_contain_text("salary")
+    page.locator("#grant-view_salary").click()
+    expect_answer(page, "salary", "not sent")
+    page.locator("#grant-view_card").click()
+    page.locator("#edit-public").uncheck()
+    page.locator("#save").click()
+    expect(panel(page, "summary")).to_have_text("Cleo may not see the card, and is told no reason.")
+    expect(page.locator("#why .entries li").first).to_contain_text("taken away")
+    keep("7-why-not")
+    assert "84000" not in page.locator("#why").text_content()
+    assert "Two strong candidates" not in page.locator("#why").text_content()
+
+    pane(page, "dev").get_by_role("heading").click()
+    expect(panel(page, "name")).to_have_text("Dev")
+    expect(button).to_have_attribute("aria-expanded", "false")
+    page.locator("#delete").click()
+    expect(pane(page, "amira")).to_have_attribute("data-state", "nothing")
+    pane(page, "amira").locator(".ask").press("Space")
+    expect(panel(page, "summary")).to_have_text("Amira has nothing to see, and is told no reason.")
+    expect(panel(page, "decision")).to_have_text("not there")
+    panel(page, "close").press("Enter")
+    expect(page.locator("#why")).to_be_hidden()
+    expect(pane(page, "amira").locator(".ask")).to_be_focused()
+
+
+def test_what_an_operator_is_told_follows_the_frames_of_the_pane(page: Page) -> None:
+    page.clock.install()
+    page.reload()
+    expect(pane(page, "cleo")).to_have_attribute("data-state", "showing")
+    pane(page, "cleo").locator(".ask").click()
+    expect_answer(page, "salary", "not sent")
+    page.clock.pause_at(page.evaluate("Date.now() + 60_000"))  # from then on nothing is asked because of the time
+
+    page.locator("#grant-view_salary").click()
+    expect_answer(page, "salary", "sent")
+    page.locator("#grant-view_salary").click()
+    expect_answer(page, "salary", "not sent")
+
+
+def test_a_refused_viewer_is_on_the_ledger_and_what_is_folded_stays_so(page: Page) -> None:
+    page.locator("#edit-public").uncheck()
+    page.locator("#save").click()
+    expect(pane(page, "dev")).to_have_attribute("data-state", "nothing")
+    page.reload()
+    expect(pane(page, "dev").locator('[data-part="reason"]')).to_contain_text("not_found")
+    pane(page, "dev").locator(".ask").click()
+    expect(page.locator('#why .entries [data-kind="refused"]').first).to_contain_text("is_public: no")
+
+    pane(page, "cleo").locator(".ask").click()
+    expect_answer(page, "salary", "not sent")
+    salary = page.locator('#why [data-guarded="salary"]')
+    expect(salary).to_have_attribute("open", "")
+    salary.locator("summary").press("Enter")
+    page.locator("#edit-title").fill("Staff engineer")
+    page.locator("#save").click()
+    expect(page.locator("#why .entries li").first).to_contain_text("change")
+    expect(salary).not_to_have_attribute("open", "")
+
+
+def test_a_click_on_a_pane_asks_and_one_that_selects_or_unfolds_does_not(page: Page) -> None:
+    pane(page, "ben").locator("summary").click()
+    expect(pane(page, "ben").locator("details")).to_have_attribute("open", "")
+    place = field(page, "ben", "title").bounding_box()
+    page.mouse.move(place["x"] + 2, place["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 60, place["y"] + 8)
+    page.mouse.up()
+    assert page.evaluate("getSelection().toString()") in "Platform engineer"
+    expect(page.locator("#why")).to_be_hidden()
+
+    field(page, "ben", "status").click()
+    expect(panel(page, "name")).to_have_text("Ben")
+    field(page, "ben", "status").click()
+    expect(page.locator("#why")).to_be_hidden()
+
+
 class Wires:
     """The sockets of the five panes, on their way to the server: what goes over them is seen, and they can be cut."""
 

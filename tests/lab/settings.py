@@ -9,7 +9,7 @@ from config.settings import DATABASES, INSTALLED_APPS, LIVEGATE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "lab"]
 # Nothing is left to chance, and what is told first is sent first.
-LIVEGATE = {**LIVEGATE, "CANARY_SHARE": 0, "NOTICE_INTERVAL": 0, "SWEEP_PERIOD": 1_000_000}
+LIVEGATE = {**LIVEGATE, "CANARY_SHARE": 0, "NOTICE_INTERVAL": 0, "SWEEP_PERIOD": 1_000_000, "LEDGER": "off"}
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1", "push.example"]
 ROOT_URLCONF = "lab.urls"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

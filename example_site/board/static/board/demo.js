@@ -1,5 +1,7 @@
 // The front page's client: five viewers of one card, each with a socket of its own, and the owner's controls.
 
+import { Why } from "./why.js";
+
 const MODEL = "board.Card";
 const CARD = document.querySelector("main").dataset.card;
 const CARD_URL = `/api/cards/${CARD}/`;
@@ -50,10 +52,14 @@ class Pane {
   etag = null;
   frames = 0;
 
-  constructor({ username, name, token }, onFrame) {
+  constructor({ username, name, token }, { pushed, received, clicked }) {
+    this.username = username;
     this.name = name;
-    this.onFrame = onFrame;
+    this.pushed = pushed;
+    this.received = received;
     this.element = document.querySelector(`.pane[data-viewer="${username || "anonymous"}"]`);
+    this.button = this.part("why");
+    this.element.addEventListener("click", ({ target }) => this.isMeant(target) && clicked(this));
     this.send = connect("/ws/notifications/", {
       // A browser can't set a header on a WebSocket, so the token travels as a subprotocol. The visitor's is empty:
       // nobody, also in a browser that is logged in to the admin.
@@ -62,6 +68,11 @@ class Pane {
       received: (text) => this.receive(JSON.parse(text)),
       closed: (reason) => this.lose(reason),
     });
+  }
+
+  /** A click on the pane is one on its button, if it is on nothing else that is clicked, and selected no text. */
+  isMeant(target) {
+    return target.closest("button") === this.button || (!target.closest("details") && getSelection().isCollapsed);
   }
 
   resume() {
@@ -87,6 +98,7 @@ class Pane {
     if (frame.type === "ERROR") this.refuse(frame.payload);
     if (frame.type === "DELAYED") this.sayConnection("may be old");
     if (frame.type === "CURRENT") this.sayConnection("connected");
+    this.received(this);
   }
 
   show(view, etag) {
@@ -160,7 +172,7 @@ class Pane {
   countFrame() {
     this.frames += 1;
     this.element.querySelector("[data-frames]").textContent = this.frames;
-    this.onFrame(this);
+    this.pushed(this);
   }
 
   say(words) {
@@ -202,11 +214,11 @@ function inWords(changes) {
   return [...names].map(([what, fields]) => `${fields.join(", ")} ${what}`).join("; ") || "sent again, unchanged";
 }
 
-/** Asks the REST API as Amira. Returns what it answers; throws an Error whose message can be shown. */
-async function request(method, url, body) {
+/** Asks the REST API, as Amira unless another token is given. Returns what it answers; throws an Error whose message can be shown. */
+async function request(method, url, body, token = amira.token) {
   const response = await fetch(url, {
     method,
-    headers: { Authorization: `Token ${amira.token}`, "Content-Type": "application/json", Accept: "application/json" },
+    headers: { Authorization: `Token ${token}`, "Content-Type": "application/json", Accept: "application/json" },
     body: body && JSON.stringify(body),
   }).catch(() => {
     throw new Error("The server could not be reached.");
@@ -366,11 +378,16 @@ function follow(pane) {
 }
 
 const people = JSON.parse(document.getElementById("panes").textContent);
+const operator = JSON.parse(document.getElementById("operator").textContent);
 const amira = people.find(({ username }) => username === "amira");
 const form = new EditForm();
 const grants = new Grants();
 
-for (const person of people) new Pane(person, follow);
+const why = new Why((url) => request("GET", url, undefined, operator.token));
+
+for (const person of people) {
+  new Pane(person, { pushed: follow, received: (pane) => why.follow(pane), clicked: (pane) => why.toggle(pane) });
+}
 connect("/ws/demo/notices/", { received: showNotice });
 grants.load().catch(({ message }) => sayOutcome("", message));
 document.getElementById("delete").addEventListener("click", () => act(deleteCard));
