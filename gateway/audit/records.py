@@ -138,7 +138,8 @@ def this_process() -> tuple[str, int]:
 
 
 def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing | None:
-    """What the ledger says that a user was shown of an object last; None where nothing is on record."""
+    """What the ledger says that a user was shown of an object last; None where nothing is on record, or can't be
+    read."""
     try:
         key = text_of(publication.model, decode(publication.model, hashid))
     except InvalidHashid:
@@ -147,7 +148,9 @@ def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing
     shown = LedgerEntry.objects.filter(
         Holds("users", user), model=publication.label, key=key, kind=LedgerEntry.Kind.SHOWN
     )
-    return next(showings(shown, user), None)
+    with suppress(DatabaseError, InterfaceError):
+        return next(showings(shown, user), None)
+    return None
 
 
 def moment(seconds: float) -> datetime | None:
