@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.models import Model
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
@@ -99,9 +99,13 @@ def explain(
         changes=records.changes,
     )
     told = examined(told, Pair(viewer, publication, hashid), list(among), records.holdings)
-    shown = last_shown(viewer, publication, hashid)
-    if shown is not None:
-        told = replace(told, last_shown=Shown(shown.at, shown.etag, shown.fields, shown.cause))
+    try:
+        shown = last_shown(viewer, publication, hashid)
+    except DatabaseError:
+        told = replace(told, is_ledger_read=False)
+    else:
+        if shown is not None:
+            told = replace(told, last_shown=Shown(shown.at, shown.etag, shown.fields, shown.cause))
     return replace(told, reasons=tuple(reasons_of(told)))
 
 

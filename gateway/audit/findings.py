@@ -81,7 +81,8 @@ class Findings:
     permission, and is None where there is no object or no user to ask about, which ``basis`` tells. ``agrees`` is False
     where the tree, which is asked beside the decision, says something else: then a permission answers now so and now
     so. ``personal`` says why the view is made for this user alone; '' where it may be shared, and with whom of those
-    that were named it is, is in ``shares_with``. ``last_shown`` is None where nothing is on record.
+    that were named it is, is in ``shares_with``. ``last_shown`` is None where nothing is on record, or where not
+    ``is_ledger_read``.
 
     ``processes`` are those that told of subscriptions and changes, None where this one alone was asked; what the
     ``unanswered`` have is missing. ``subscriptions`` is None where nobody was there to tell.
@@ -109,6 +110,7 @@ class Findings:
     unanswered: tuple[Process, ...] = ()
     subscriptions: tuple[Subscribed, ...] | None = None
     last_shown: Shown | None = None
+    is_ledger_read: bool = True
     changes: tuple[Change, ...] = ()
     reasons: tuple[Reason, ...] = ()
 

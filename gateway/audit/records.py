@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from socket import gethostname
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, InterfaceError, connections, router
+from django.db import DatabaseError, InterfaceError, connections, router, transaction
 
 from ...permissions.viewers import Viewer
 from ...serializers.hashids import InvalidHashid, decode
@@ -25,6 +25,7 @@ from .register import roll_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from ..publications import Publication
     from .ledger import Showing
@@ -138,8 +139,8 @@ def this_process() -> tuple[str, int]:
 
 
 def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing | None:
-    """What the ledger says that a user was shown of an object last; None where nothing is on record, or can't be
-    read."""
+    """What the ledger says that a user was shown of an object last; None where nothing is on record. Raises what the
+    database raises, and leaves a transaction of the caller's as it was."""
     try:
         key = text_of(publication.model, decode(publication.model, hashid))
     except InvalidHashid:
@@ -148,9 +149,13 @@ def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing
     shown = LedgerEntry.objects.filter(
         Holds("users", user), model=publication.label, key=key, kind=LedgerEntry.Kind.SHOWN
     )
-    with suppress(DatabaseError, InterfaceError):
+    with savepoint(router.db_for_read(LedgerEntry)):
         return next(showings(shown, user), None)
-    return None
+
+
+def savepoint(using: str) -> AbstractContextManager[Any]:
+    """Around what the database may refuse: in a transaction, it would refuse all that follows."""
+    return transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext()
 
 
 def moment(seconds: float) -> datetime | None:

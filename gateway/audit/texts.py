@@ -117,6 +117,8 @@ def subscriptions(told: Findings) -> Iterator[str]:
 
 
 def last_shown(told: Findings) -> Iterator[str]:
+    if not told.is_ledger_read:
+        yield "Last shown    unknown: the ledger can't be read"
     if told.last_shown is not None:
         fields = ", ".join(map(printable, told.last_shown.fields))
         yield f"Last shown    {told.last_shown.at:%Y-%m-%d %H:%M:%S}, {told.last_shown.etag}: {fields}"

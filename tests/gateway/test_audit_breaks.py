@@ -351,7 +351,8 @@ def test_an_explanation_needs_no_ledger(demo, monkeypatch):
 
     told = explain(demo.ben, demo.card)
 
-    assert (told.decision, told.last_shown) == ("yes", None)
+    assert (told.decision, told.last_shown, told.is_ledger_read) == ("yes", None, False)
+    assert "the ledger can't be read" in told.as_text()
 
 
 @pytest.mark.parametrize("place", ["user=%00", "label=%00", "object=%00", "object=auth.User:%00", "q=%00"])
