@@ -149,7 +149,7 @@ class Evaluator:
         apart: list[Made] = []
         others: list[Made] = []
         for socket, decided, expires in parcels:
-            strict = [
+            strict: list[Decided] = [
                 (item, decision)
                 for item, decision in decided
                 if levels[item.pair.publication] == "strict" and decision and item.would_show(decision, item.requests)

@@ -209,7 +209,7 @@ def check(field: str, instance: Model, about: Q) -> None:
     """Raise ValueError for a field that no view of the instance can have or had."""
     publications = list(relatives(type(instance)))
     for publication in publications:
-        serializer = publication.serializer
+        serializer: Any = publication.serializer
         shown = example(serializer) if is_serializer(serializer) else None
         if shown is None or has(shown, field.split(".")):
             return
