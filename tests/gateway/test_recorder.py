@@ -33,6 +33,7 @@ def sink(settings, monkeypatch):
     for module in (recorder, evaluator):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(recorder, "LONGEST_WAIT", 1_000)  # nothing depends on how long a test holds the sink
     yield MemorySink
     MemorySink.open.set()
 
@@ -250,13 +251,13 @@ async def test_what_hangs_is_not_waited_for_longer_than_it_may_take(demo, connec
     client = await connect(demo.amira)
     await client.subscribe(demo.card)
     await written()
-    monkeypatch.setattr(recorder, "LONGEST_WRITE", 0.01)
+    monkeypatch.setattr(recorder, "LONGEST_WAIT", 0.01)
     sink.open.clear()
 
     await rename(demo.card, "strict")
     assert is_told(await client.receive(), "DELAYED")
 
-    monkeypatch.setattr(recorder, "LONGEST_WRITE", 1_000)
+    monkeypatch.setattr(recorder, "LONGEST_WAIT", 1_000)
     sink.open.set()
     assert (await client.receive())["payload"]["title"] == "strict"
 
