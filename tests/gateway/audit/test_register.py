@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -107,6 +108,16 @@ async def test_it_can_be_asked_about_one_object(demo, entered, call):
     assert (change.host, change.pid) == (process.host, process.pid)
     assert change.at == trail.steps_of("board.Card", hashid)[0].at
     trail.forget()
+
+
+async def test_what_is_asked_about_is_not_on_the_broker(demo, entered, monkeypatch):
+    posted = []
+    post = courier.post
+    monkeypatch.setattr(courier, "post", lambda notices: posted.extend(notices) or post(notices))
+
+    await aroll_call(PATIENCE, about=("board.Card", demo.card.hashid))
+
+    assert {replace(notice, token="") for notice in posted} == {Notice("roll", token="")}
 
 
 async def test_what_is_asked_about_is_made_fit_for_the_table(entered):
