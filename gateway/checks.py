@@ -250,7 +250,7 @@ def ledger_problems() -> Iterator[CheckMessage]:
     if setting("LEDGER") not in LEVELS:
         yield bad_number("LEDGER", f"must be one of {', '.join(LEVELS)}")
         return
-    if not is_on():
+    if setting("LEDGER") == "off" and not is_on():
         return
     path = setting("LEDGER_SINK")
     try:

@@ -99,7 +99,11 @@ class Recorder:
         self._sink: Sink | None = None
 
     def __len__(self) -> int:
-        """How many entries wait to be written."""
+        """How many entries wait to be written, and the one that says for how many others there was no room."""
+        return self._kept + bool(self._missing)
+
+    @property
+    def _kept(self) -> int:
         return len(self._drafts) + len(self._unwritten)
 
     # What happens
@@ -204,7 +208,7 @@ class Recorder:
         """Whether there is no room for another entry, of which only the number is kept then."""
         self._news.set()
         most: int = setting("LEDGER_QUEUE")
-        is_full = len(self) >= most
+        is_full = self._kept >= most
         if is_full:
             self._missing += 1
             count("ledger_entries_lost")
@@ -232,12 +236,10 @@ class Recorder:
             await self._news.wait()
             self._news.clear()
             await asyncio.sleep(setting("LEDGER_INTERVAL"))
-            while self._is_left:
-                if await self._write_in_time():
-                    pause = FIRST_PAUSE
-                else:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE)
+            while len(self):
+                is_written = await self._write_in_time()
+                await asyncio.sleep(0 if is_written else pause)
+                pause = FIRST_PAUSE if is_written else min(2 * pause, LONGEST_PAUSE)
 
     async def _write_in_time(self) -> bool:
         """A sink that hangs is one that fails. What it was given is given to it again, behind that."""
@@ -253,19 +255,15 @@ class Recorder:
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WRITE):
                 await self.flush()
-        if lost := len(self) + self._missing:
-            count("ledger_entries_lost", len(self))
+        if lost := self._kept + self._missing:
+            count("ledger_entries_lost", self._kept)
             report("ledger_lost", f"{lost} entries of the ledger could not be written before its process ended.")
         await self._worker.stop()
 
     async def flush(self) -> None:
         """Until all that is on record so far was written, or could not be."""
-        while self._is_left and await self._write_some():
+        while len(self) and await self._write_some():
             pass
-
-    @property
-    def _is_left(self) -> bool:
-        return bool(len(self) or self._missing)
 
     async def _write_some(self) -> bool:
         if self._missing and not self.is_failing:

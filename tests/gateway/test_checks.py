@@ -152,6 +152,7 @@ def test_no_backend_for_object_permissions(settings):
         ({"HASHID_SALT": "s", "CANARY_SHARE": "0.1"}, "livegate.E010"),
         ({"HASHID_SALT": "s", "CANARY_SHARE": None}, "livegate.E010"),
         ({"HASHID_SALT": "s", "READ_PRIMARY": 1}, "livegate.E010"),
+        ({"HASHID_SALT": "s", "LEDGER": "everything"}, "livegate.E010"),
         ({"HASHID_SALT": "s", "READ_PRIMARY": "False"}, "livegate.E010"),
     ],
 )
@@ -159,6 +160,15 @@ def test_the_livegate_dict(settings, changed, found):
     settings.DEBUG, settings.SECRET_KEY, settings.LIVEGATE = True, "the secret", changed
 
     assert ids(check_settings()) == [found]
+
+
+@pytest.mark.parametrize("path", ["lab.sinks.NoSink", "nowhere.Sink", ""])
+def test_a_sink_that_is_not_there_is_found_if_anything_is_put_on_record(settings, path):
+    settings.DEBUG, settings.LIVEGATE = True, {"HASHID_SALT": "s", "LEDGER_SINK": path}
+    assert ids(check_settings()) == []
+
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER": "subscriptions"}
+    assert ids(check_settings()) == ["livegate.E011"]
 
 
 @pytest.mark.parametrize("share", [0, 1, 0.0, 1.0, 0.0001])

@@ -103,3 +103,8 @@ def test_models_that_share_rows_are_related_and_others_are_not():
     }
     assert [publication.label for publication in relatives(Page)] == ["lab.Page"]
     assert list(relatives(Unpublished)) == []
+
+
+def test_what_is_put_on_record_is_one_of_the_levels():
+    with pytest.raises(ImproperlyConfigured, match="off, subscriptions, showings, strict"):
+        publish(Card, CardSerializer, record="everything")

@@ -320,6 +320,27 @@ async def test_who_leaves_before_it_is_shown_was_not_shown_it(demo, connect, sin
     assert (entries["shown"].sockets, entries["withheld"].sockets) == ((1, 2), (1,))
 
 
+async def test_all_who_leave_before_it_is_shown_were_not_shown_it(demo, connect, sink, on_record, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_INTERVAL": 1_000}
+    on_record("strict")
+    clients = [await connect(demo.amira) for _ in range(3)]
+    for client in clients:
+        await client.subscribe(demo.card)
+    await written()
+    sink.open.clear()
+    calls = len(sink.calls)
+    await rename(demo.card, "strict")
+    await until(lambda: len(sink.calls) > calls)
+
+    for client in clients[:2]:
+        await client.close()
+    sink.open.set()
+    assert (await clients[2].receive())["payload"]["title"] == "strict"
+
+    entries = {entry.kind: entry for entry in await written()}
+    assert (entries["shown"].sockets, entries["withheld"].sockets) == ((1, 2, 3), (1, 2))
+
+
 async def test_what_is_asked_for_after_it_was_decided_is_decided_anew(demo, connect, sink, on_record, monkeypatch):
     """Nothing was to be shown, so that nothing is on record; a client that holds something else is to be shown it."""
     on_record("strict")
@@ -381,6 +402,15 @@ async def test_what_there_is_no_room_for_is_counted_and_that_is_on_record(demo, 
     assert kinds(entries)["refused"] + lost.missing == 10
     assert lost.missing >= 7
     assert (lost.users, lost.model) == ((), "")
+
+
+async def test_who_comes_when_there_is_no_room_is_counted(demo, connect, sink, on_record, settings):
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_QUEUE": 1, "LEDGER_INTERVAL": 1_000}
+    on_record("subscriptions")
+    for _ in range(3):
+        await connect(demo.amira)
+
+    assert {entry.kind: entry.missing for entry in await written()} == {"opened": 0, "lost": 2}
 
 
 async def test_what_is_left_at_the_end_is_written_and_what_can_not_be_is_told(
