@@ -168,7 +168,7 @@ def test_only_who_may_read_the_ledger_is_told_why_others_see_what_they_see(demo,
 
     Card.objects.update(public=False)
     assert api(demo.operator).get(f"/api/cards/{demo.card.hashid}/").status_code == 404
-    assert not demo.operator.is_staff
+    assert demo.operator.get_all_permissions() == {"livegate_audit.view_ledgerentry"}
 
 
 def test_out_of_debug_nobody_is_handed_an_operators_token(demo, client, settings):

@@ -123,7 +123,8 @@ def why(request):
     user = get_object_or_404(User, username=name) if name else AnonymousUser()
     colleagues = User.objects.filter(username__in=[person["username"] for person in PEOPLE])
     card = demo_card()
-    explanation = explain(user, card, among=map(viewer_of, [*colleagues, None]))
+    # It is asked at each frame, so nobody is waited for: of sockets, it tells those of this process.
+    explanation = explain(user, card, among=map(viewer_of, [*colleagues, None]), timeout=0)
     return Response({"explanation": explanation.as_dict(), "ledger": last_minute(explanation.user, card)})
 
 

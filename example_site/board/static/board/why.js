@@ -174,7 +174,7 @@ function lastShown({ at, cause, fields }, present) {
 function subscribed(subscriptions) {
   const current = subscriptions.filter(({ is_current }) => is_current).length;
   const behind = subscriptions.length - current;
-  if (!subscriptions.length) return "no";
+  if (!subscriptions.length) return "not in this process";
   return `on ${subscriptions.length} socket${subscriptions.length > 1 ? "s" : ""}, ${behind ? `${behind} not ` : ""}up to date`;
 }
 
