@@ -236,7 +236,7 @@ class Recorder:
             await self._news.wait()
             self._news.clear()
             await asyncio.sleep(setting("LEDGER_INTERVAL"))
-            while len(self):
+            while self:
                 is_written = await self._write_in_time()
                 await asyncio.sleep(0 if is_written else pause)
                 pause = FIRST_PAUSE if is_written else min(2 * pause, LONGEST_PAUSE)
@@ -262,7 +262,7 @@ class Recorder:
 
     async def flush(self) -> None:
         """Until all that is on record so far was written, or could not be."""
-        while len(self) and await self._write_some():
+        while self and await self._write_some():
             pass
 
     async def _write_some(self) -> bool:

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lab import shapes
 from lab.models import Foreign, ForeignChild, Page, Unpublished
 from lab.serializers import PageSerializer
 from ledgers import CARDS, FIRST, NOON, fill, kept, made, plan, scans
@@ -283,3 +284,12 @@ def test_on_postgresql_nor_does_one_about_a_user(many):
 def test_the_names_in_answers_are_those_of_entries():
     columns = {field.name for field in LedgerEntry._meta.fields} | {"user", "socket"}
     assert {field.name for field in (*fields(Showing), *fields(Refusal))} <= columns
+
+
+def test_a_field_within_a_list_is_asked_about(republish):
+    republish(Page, shapes.Nested, to=anyone)
+    page = Page.objects.create()
+
+    assert list(ledger.who_saw(page, field="editors.email")) == []
+    with pytest.raises(ValueError, match="No serializer"):
+        ledger.who_saw(page, field="editors.no")
