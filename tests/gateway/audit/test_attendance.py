@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from board.models import Card
 from clients import PATIENCE, until
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from livegate.gateway import trail
 from livegate.gateway.audit import attendance
@@ -39,6 +39,13 @@ async def call(token, **about):
     courier.post([Notice("roll", token=token)])
     await until_there(RollSheet.objects.filter(roll=token, is_last=True))
     return await asked(RollSheet.objects.filter(roll=token).order_by("number"))
+
+
+@pytest.fixture(autouse=True)
+async def disconnected():
+    """What asks the database in threads keeps no connection."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture
