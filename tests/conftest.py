@@ -10,6 +10,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from board.demo import load
 from board.models import Card
+from board.permissions import can_see
+from board.serializers import CardSerializer
 from channels.layers import channel_layers
 from clients import connected
 from django.contrib.auth import get_user_model
@@ -17,17 +19,18 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 from hypothesis import HealthCheck, settings
+from lab.sinks import MemorySink
 from lab.states import add, keep, restore
 from readers import World
 from rest_framework.test import APIClient
 
-from livegate.gateway import publications
+from livegate.gateway import evaluator, publications, recorder
 from livegate.gateway.courier import courier
 from livegate.gateway.publications import publish
 from livegate.permissions import Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from django.db.models import Model
     from pytest_django.plugin import DjangoDbBlocker
@@ -140,3 +143,29 @@ def republish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Publication]:
         return publish(model, serializer, **options)
 
     return again
+
+
+@pytest.fixture
+def sink(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[MemorySink]]:
+    """Where the ledger is kept: in memory, at once; what fails is tried again at once, and nothing depends on how long
+    a test holds it."""
+    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_SINK": "lab.sinks.MemorySink", "LEDGER_INTERVAL": 0}
+    for name, value in (("kept", []), ("calls", []), ("away", False)):
+        monkeypatch.setattr(MemorySink, name, value)
+    for module in (recorder, evaluator):
+        monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+        monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(recorder, "LONGEST_WAIT", 1_000)
+    MemorySink.open.set()
+    yield MemorySink
+    MemorySink.open.set()
+
+
+@pytest.fixture
+def on_record(republish: Callable[..., Publication]) -> Callable[..., Publication]:
+    """Cards are put on record, up to a level."""
+
+    def publish(level: str, serializer: Any = CardSerializer) -> Publication:
+        return republish(Card, serializer, to=can_see, record=level)
+
+    return publish

@@ -7,12 +7,10 @@ from time import time
 
 import pytest
 from board.models import Card
-from board.permissions import can_see
-from board.serializers import CardSerializer
 from clients import until
 from django.contrib.auth import get_user_model
 from django.db import OperationalError
-from lab.sinks import MemorySink
+from lab.sinks import written
 from rest_framework import serializers
 
 from livegate.gateway import evaluator, recorder
@@ -26,41 +24,13 @@ from livegate.gateway.notifications import anotify
 from livegate.serializers.hashids import encode
 from livegate.serializers.names import names_in
 
+pytestmark = pytest.mark.usefixtures("sink")
 MISSING = Card(pk=999)
-
-
-@pytest.fixture(autouse=True)
-def sink(settings, monkeypatch):
-    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_SINK": "lab.sinks.MemorySink", "LEDGER_INTERVAL": 0}
-    for name, value in (("kept", []), ("calls", []), ("away", False)):
-        monkeypatch.setattr(MemorySink, name, value)
-    MemorySink.open.set()
-    for module in (recorder, evaluator):
-        monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
-        monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
-    yield MemorySink
-    MemorySink.open.set()
-
-
-@pytest.fixture
-def on_record(republish):
-    """Cards are put on record, up to a level."""
-
-    def publish(level, serializer=CardSerializer):
-        return republish(Card, serializer, to=can_see, record=level)
-
-    return publish
 
 
 def the_hub():
     [hub] = hub_module._hubs.values()
     return hub
-
-
-async def written():
-    """What is on record, of a hub that goes on."""
-    await the_hub()._recorder.flush()
-    return MemorySink.kept
 
 
 async def rename(card, title):

@@ -7,56 +7,26 @@ from collections import Counter
 
 import pytest
 from board.models import Card
-from board.permissions import can_see
-from board.serializers import CardSerializer
 from clients import until
-from lab.sinks import MemorySink
+from lab.sinks import written
 
-from livegate.gateway import evaluator, recorder
 from livegate.gateway import hub as hub_module
+from livegate.gateway import recorder
 from livegate.gateway.access import aaccess_changed
+from livegate.gateway.entries import SWEEP
 from livegate.gateway.evaluator import Evaluator
 from livegate.gateway.messages import parse
 from livegate.gateway.notifications import anotify
 from livegate.serializers.hashids import encode
 
+pytestmark = pytest.mark.usefixtures("sink")
 DELAYED, CURRENT = {"type": "DELAYED"}, {"type": "CURRENT"}
 MISSING = Card(pk=999)
-
-
-@pytest.fixture(autouse=True)
-def sink(settings, monkeypatch):
-    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_SINK": "lab.sinks.MemorySink", "LEDGER_INTERVAL": 0}
-    for name, value in (("kept", []), ("calls", []), ("away", False)):
-        monkeypatch.setattr(MemorySink, name, value)
-    MemorySink.open.set()
-    for module in (recorder, evaluator):
-        monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
-        monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
-    monkeypatch.setattr(recorder, "LONGEST_WAIT", 1_000)  # nothing depends on how long a test holds the sink
-    yield MemorySink
-    MemorySink.open.set()
-
-
-@pytest.fixture
-def on_record(republish):
-    """Cards are put on record, up to a level."""
-
-    def publish(level):
-        return republish(Card, CardSerializer, to=can_see, record=level)
-
-    return publish
 
 
 def the_hub():
     [hub] = hub_module._hubs.values()
     return hub
-
-
-async def written():
-    """What is on record, of a hub that goes on."""
-    await the_hub()._recorder.flush()
-    return MemorySink.kept
 
 
 def kinds(entries):
@@ -167,8 +137,9 @@ async def test_a_view_that_does_not_change_is_no_showing_and_one_that_is_taken_a
     on_record("showings")
     client = await connect(demo.dev)
     await client.subscribe(demo.card)
-    the_hub().look_again(list(the_hub().subscriptions()), 0)
-    await client.ask({"action": "ping"})
+    [subscription] = the_hub().subscriptions()
+    the_hub().look_again([subscription], SWEEP)
+    await until(lambda: subscription.made_for == SWEEP and not subscription.socket.busy)
 
     await Card.objects.aupdate(public=False)
     await aaccess_changed(instance=demo.card)

@@ -1,10 +1,12 @@
-"""Sinks that fail, or hang, when a test says so."""
+"""Sinks that fail, or hang, when a test says so; and what is on record."""
 
 from __future__ import annotations
 
 import threading
 
 from clients import PATIENCE
+
+from livegate.gateway.hub import _hubs
 
 
 class MemorySink:
@@ -22,3 +24,10 @@ class MemorySink:
             raise OSError("the secret")
         names = {(entry.process, entry.number) for entry in self.kept}
         self.kept.extend(entry for entry in entries if (entry.process, entry.number) not in names)
+
+
+async def written():
+    """What is on record, of a hub that goes on."""
+    [hub] = _hubs.values()
+    await hub._recorder.flush()
+    return MemorySink.kept

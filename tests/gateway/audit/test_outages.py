@@ -9,22 +9,11 @@ from board.models import Card
 from board.permissions import can_see
 from board.serializers import CardSerializer
 from clients import until
-from lab.sinks import MemorySink
 
 from livegate.gateway import delivery, metrics, recorder
 from livegate.gateway import hub as hub_module
 
-
-@pytest.fixture(autouse=True)
-def sink(settings, monkeypatch):
-    settings.LIVEGATE = {**settings.LIVEGATE, "LEDGER_SINK": "lab.sinks.MemorySink", "LEDGER_INTERVAL": 0}
-    for name, value in (("kept", []), ("calls", []), ("away", False)):
-        monkeypatch.setattr(MemorySink, name, value)
-    for name, value in (("FIRST_PAUSE", 0.001), ("LONGEST_PAUSE", 0.002), ("LONGEST_WAIT", 1_000)):
-        monkeypatch.setattr(recorder, name, value)
-    MemorySink.open.set()
-    yield MemorySink
-    MemorySink.open.set()
+pytestmark = pytest.mark.usefixtures("sink")
 
 
 @pytest.fixture
