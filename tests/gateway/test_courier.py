@@ -251,7 +251,8 @@ def test_what_could_not_be_said_once_more_is_said_by_the_next_notice(courier, la
     courier.close()
 
     assert layer.sent[1] == (group_name(0), [notice(2)])
-    assert caplog.records == []
+    # asyncio may have something to say just now of what a test before has left to the garbage collector.
+    assert [record for record in caplog.records if record.name == "livegate"] == []
 
 
 def test_nothing_is_said_once_more_while_something_is_being_sent(courier, layer, settings):
