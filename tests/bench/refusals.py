@@ -50,8 +50,11 @@ def refusals(outer: Arena, sizes: Sizes) -> Figures:
         with arena(outer.contestant, replace(outer.ground, environment=environment)) as opened:
             opened.writer.do("restore", hidden=[VIEWER])
             opened.writer.do("take", path=TAKEN, viewers=[VIEWER], rate=1, saves=False)
-            figures[name] = ask(opened, sizes.refusals, random, case.is_beside)
-            opened.writer.do("restore", hidden=[VIEWER])
+            try:
+                figures[name] = ask(opened, sizes.refusals, random, case.is_beside)
+            finally:
+                opened.writer.do("give", path=TAKEN, viewers=[VIEWER])
+                opened.writer.do("restore", hidden=[VIEWER])
     return figures
 
 
