@@ -100,10 +100,11 @@ class Courier:
             return
         self._is_closing = True
         asyncio.run_coroutine_threadsafe(self._finish(loop), loop).result()
+        with self._lock:  # what is posted from here on, or was and has not begun to be sent, goes from another
+            self._own_thread = self._own_loop = None
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()  # channels_redis closes its connections with the loop
-        self._own_thread = self._own_loop = None
         self._is_closing = False
 
     def _stream_to(self, group: str) -> Stream:
@@ -131,7 +132,7 @@ class Courier:
     def _loop_of_own(self) -> asyncio.AbstractEventLoop:
         if self._own_loop is None:
             loop = CourierLoop()
-            thread = threading.Thread(target=loop.run_forever, name="livegate-courier", daemon=True)
+            thread = threading.Thread(target=loop.serve, name="livegate-courier", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # no more threads just now; the next post tries again
@@ -224,6 +225,14 @@ class CourierLoop(asyncio.SelectorEventLoop):
 
     Others do that in a pool of threads, which Python has closed by the time that a process sends its last notices.
     """
+
+    def serve(self) -> None:
+        """Run until it is stopped, and then until whatever has begun since was cancelled: nothing is left pending."""
+        self.run_forever()
+        while tasks := asyncio.all_tasks(self):
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(asyncio.wait(tasks))
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
         return socket.getaddrinfo(host, port, **hints)
