@@ -167,7 +167,11 @@ class Evaluator:
 
     async def _hand_out_when_on_record(self, parcels: list[Made], begun: float, refuses: bool, way: Way) -> None:
         showings: list[Any] = [one for _, decided, _ in parcels for one in decided]
-        is_on_record = await self._recorder.authorize(showings)
+        try:
+            is_on_record = await self._recorder.authorize(showings)
+        except Exception as error:  # not of the sink's, which are its own affair: nobody is left waiting by any
+            report("hub_failed", "What is to be shown could not be put on record; it is tried again.", error)
+            is_on_record = False
         if not is_on_record or self._loop.time() > parcels[0][2]:
             self._try_again_later([item for item, _ in showings], {})
             parcels = [(socket, [], expires) for socket, _, expires in parcels]

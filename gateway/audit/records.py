@@ -145,7 +145,7 @@ def last_shown(viewer: Viewer, publication: Publication, hashid: str) -> Showing
         key = text_of(publication.model, decode(publication.model, hashid))
     except InvalidHashid:
         return None
-    user = "" if viewer.identity is None else str(viewer.identity[1])
+    user = "" if viewer.user_key is None else str(viewer.user_key)
     shown = LedgerEntry.objects.filter(
         Holds("users", user), model=publication.label, key=key, kind=LedgerEntry.Kind.SHOWN
     )

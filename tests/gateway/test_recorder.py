@@ -17,6 +17,7 @@ from livegate.gateway.entries import SWEEP
 from livegate.gateway.evaluator import Evaluator
 from livegate.gateway.messages import parse
 from livegate.gateway.notifications import anotify
+from livegate.gateway.recorder import Recorder
 from livegate.serializers.hashids import encode
 
 pytestmark = pytest.mark.usefixtures("sink")
@@ -231,6 +232,27 @@ async def test_what_hangs_is_not_waited_for_longer_than_it_may_take(demo, connec
     monkeypatch.setattr(recorder, "LONGEST_WAIT", 1_000)
     sink.open.set()
     assert (await client.receive())["payload"]["title"] == "strict"
+
+
+async def test_an_error_on_the_way_to_the_record_leaves_nobody_waiting(demo, connect, on_record, monkeypatch, caplog):
+    on_record("strict")
+    client = await connect(demo.amira)
+    await client.subscribe(demo.card)
+    await written()
+    authorize, errors = Recorder.authorize, [RuntimeError("the secret")]
+
+    async def fails_once(self, showings):
+        if errors:
+            raise errors.pop()
+        return await authorize(self, showings)
+
+    monkeypatch.setattr(Recorder, "authorize", fails_once)
+    await rename(demo.card, "strict")
+
+    frames = [await client.receive() for _ in range(3)]
+    assert [frame["type"] for frame in frames] == ["DELAYED", "UPDATE_CARD", "CURRENT"]
+    assert [record.event for record in caplog.records] == ["hub_failed"]
+    assert "secret" not in caplog.text
 
 
 async def test_what_comes_too_late_to_be_shown_is_made_anew(demo, connect, sink, on_record, monkeypatch):

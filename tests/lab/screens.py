@@ -152,7 +152,9 @@ class Screen(Client):
 
     def review_update(self, frame: Any, handed: Handed) -> None:
         thing, view = self.named(frame), json.dumps(frame["payload"])
-        assert view != self.held[thing] or thing in self.fetched, f"{self.person} was sent {thing} as it was"
+        if view == self.held[thing]:
+            assert thing in self.fetched, f"{self.person} was sent {thing} as it was"
+            self.fetched.discard(thing)
         self.find(thing, view, handed)
         self.held[thing], self.etags[thing] = view, frame["meta"]["etag"]
 
