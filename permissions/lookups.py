@@ -26,6 +26,10 @@ else:
     Base = Lookup
 
 
+# The integer types of PostgreSQL, with the bits of what each can hold beside the sign.
+BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+
+
 class Among(Base):
     """The value at a path is one of these keys: ``queryset.filter(Among("user", keys))``.
 
@@ -50,7 +54,15 @@ class Among(Base):
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        return f"{path} = ANY(%s)", [*parameters, self._parameter(self._array, connection)]
+        kind = self._column.cast_db_type(connection)
+        # Of the column's own type, the keys are looked up in a hash; of another, one after the other, for each row.
+        typed = f"%s::{kind}[]" if kind in BITS else "%s"
+        return f"{path} = ANY({typed})", [*parameters, self._parameter(self._array, connection)]
+
+    @property
+    def _column(self) -> Any:
+        field = self.lhs.output_field
+        return getattr(field, "target_field", field)
 
     def _parameter(self, prepare: Prepare, connection: BaseDatabaseWrapper) -> Any:
         return replace(self.rhs, prepare=prepare) if isinstance(self.rhs, Parameter) else prepare(self.rhs, connection)
@@ -59,16 +71,18 @@ class Among(Base):
         return json.dumps(self._prepared(keys, connection, {IntegerField: int}))
 
     def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any]:
-        return self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
+        prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
+        bits = BITS.get(self._column.cast_db_type(connection))
+        if bits is None or not prepared or (min(prepared) >= -1 << bits and max(prepared) < 1 << bits):
+            return prepared
+        return [key for key in prepared if -1 << bits <= key < 1 << bits]  # no such column holds any other
 
     def _prepared(
         self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type, type]
     ) -> list[Any]:
         """The keys as the database has them. Most are so already: of the type that it knows for such a field."""
-        field = self.lhs.output_field
-        prepare = field.get_db_prep_value
-        column = getattr(field, "target_field", field)
-        usual = next((known[kind] for kind in known if isinstance(column, kind)), None)
+        prepare = self.lhs.output_field.get_db_prep_value
+        usual = next((known[kind] for kind in known if isinstance(self._column, kind)), None)
         if set(map(type, keys)) == {usual}:
             return list(keys)
         return [key if type(key) is usual else prepare(key, connection) for key in keys if key is not None]

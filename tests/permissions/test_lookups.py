@@ -172,6 +172,26 @@ def test_a_thousand_keys_are_one_parameter_where_the_database_can_take_them_so(s
     assert ("= ANY(" in sql) is (connection.vendor == "postgresql")
 
 
+@pytest.mark.parametrize("path", ["pk", "owner"])
+def test_postgresql_is_given_keys_of_the_type_of_their_column(shelf, path):
+    """Of another, it compares each row with each key, which it does not show in its plans."""
+    sql, _ = Page.objects.filter(Among(path, range(1_000))).query.sql_with_params()
+    column = Page._meta.get_field("id" if path == "pk" else path)
+
+    assert (f"= ANY(%s::{column.rel_db_type(connection)}[])" in sql) is (connection.vendor == "postgresql")
+
+
+@pytest.mark.parametrize("way", ["its own way"], indirect=True)  # the drivers of others may not know such numbers
+@pytest.mark.parametrize("path", ["pk", "owner"])
+@pytest.mark.parametrize("bits", [15, 31, 63, 64, 200])
+def test_a_number_that_no_column_can_hold_is_no_key(shelf, path, bits):
+    there = Page.objects.values_list(path, flat=True)[0]
+
+    for beyond in (1 << bits, -1 - (1 << bits)):
+        assert found(Page, path, [beyond]) == set()
+        assert found(Page, path, [there, beyond, 77_777]) == expected(Page, path, [there])
+
+
 def test_the_same_query_is_made_for_no_keys_and_for_many(shelf):
     def queries(keys):
         with CaptureQueriesContext(connection) as asked:
