@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from django.db.models import Aggregate, IntegerField, TextField
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Collected(Aggregate):
         return self.as_sql(compiler, connection, function="ARRAY_AGG", **context)
 
     def convert_value(self, value: str | list[Any], expression: Any, connection: BaseDatabaseWrapper) -> list[Any]:
-        keys: list[Any] = json.loads(value) if isinstance(value, str) else value
+        keys: list[Any] = orjson.loads(value) if isinstance(value, str) else value
         [path] = self.get_source_expressions()[:1]
         field = getattr(path.output_field, "target_field", path.output_field)
         if type(field).to_python is IntegerField.to_python and set(map(type, keys)) <= {int}:

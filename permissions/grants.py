@@ -88,7 +88,7 @@ def memberships(relation: Any, users: Keys, groups: Keys | None = None) -> Query
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
     rows = relation.remote_field.through._base_manager.filter(Among(user, users))
     if groups is not None:
-        rows = rows.filter(Among(group, groups))
+        rows = rows.filter(Among(group, groups, leads=False))
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{group}__in": counted.values("pk")})

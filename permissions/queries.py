@@ -32,9 +32,11 @@ ASKED = {name for name in {*dir(Manager), *dir(QuerySet)} if not name.startswith
 
 @dataclass(frozen=True)
 class Parameter:
-    """Stands in a query for keys that are not known yet. ``prepare`` makes of them what a database takes."""
+    """Stands in a query for keys that are not known yet, or for the one key. ``prepare`` makes of them what a database
+    takes."""
 
     name: str
+    is_one: bool = False
     prepare: Prepare | None = None
 
 
@@ -74,23 +76,25 @@ def rows_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any])
     """The rows of ``build(*about, **keys)``, which gives a ``values_list`` queryset that looks for the keys by
     ``Among``; one query.
 
-    It is built once, where it ``is_stable``: where it depends on nothing but what it is ``about``.
+    It is built once for one key and once for any other number of them, where it ``is_stable``: where it depends on
+    nothing but what it is ``about``.
     """
     if is_stable:
-        using = template(build, about, tuple(keys)).db  # which a router may decide anew each time
+        parameters = tuple(Parameter(name, is_one=len(those) == 1) for name, those in keys.items())
+        using = template(build, about, parameters).db  # which a router may decide anew each time
         if connections[using].vendor in ONE_PARAMETER:
-            return query_of(build, about, tuple(keys), using).rows(keys)
+            return query_of(build, about, parameters, using).rows(keys)
     return list(build(*about, **keys))
 
 
 @lru_cache(maxsize=1_000)
-def template(build: Build, about: tuple[Any, ...], names: tuple[str, ...]) -> QuerySet[Any, Any]:
-    return build(*about, **{name: Parameter(name) for name in names})
+def template(build: Build, about: tuple[Any, ...], parameters: tuple[Parameter, ...]) -> QuerySet[Any, Any]:
+    return build(*about, **{parameter.name: parameter for parameter in parameters})
 
 
 @lru_cache(maxsize=1_000)
-def query_of(build: Build, about: tuple[Any, ...], names: tuple[str, ...], using: str) -> Query:
-    return Query.of(template(build, about, names), using)
+def query_of(build: Build, about: tuple[Any, ...], parameters: tuple[Parameter, ...], using: str) -> Query:
+    return Query.of(template(build, about, parameters), using)
 
 
 def is_plain(manager: BaseManager[Any]) -> bool:

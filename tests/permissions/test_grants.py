@@ -97,7 +97,7 @@ def test_rights_are_read_by_the_same_sql_for_any_viewers_and_objects(viewer):
             Rights(viewer(user) for user in some).read(Page, [page.pk for page in about], {"view_page"})
         assert len(asked) == 4
 
-    assert queries.query_of.cache_info().misses == 4
+    assert queries.query_of.cache_info().misses == 8  # four for one key, and four for any other number
 
 
 @pytest.mark.parametrize("model", [Page, Document, DirectlyGranted])

@@ -172,6 +172,23 @@ def test_a_thousand_keys_are_one_parameter_where_the_database_can_take_them_so(s
     assert ("= ANY(" in sql) is (connection.vendor == "postgresql")
 
 
+def test_one_key_is_compared_with_where_sqlite_would_make_a_list_of_it(shelf):
+    sql, parameters = Page.objects.filter(Among("pk", [7])).query.sql_with_params()
+
+    assert ("json_each" in sql, parameters == (7,)) == (False, connection.vendor != "postgresql")
+
+
+def test_what_does_not_lead_sorts_out_among_what_else_finds(shelf):
+    """SQLite would begin with the group, however many are in it, for it knows nothing of how many there are."""
+    through = Page.editors.through
+    for some in ([shelf[0].pk], [shelf[0].pk, shelf[1].pk]):
+        pages = [page.pk for page in Page.objects.all()]
+        rows = through.objects.filter(Among("page", pages), Among("user", some, leads=False))
+        assert set(rows) == set(through.objects.filter(user__in=some))
+        if connection.vendor == "sqlite":
+            assert "(page_id=?)" in rows.explain()
+
+
 @pytest.mark.parametrize("path", ["pk", "owner"])
 def test_postgresql_is_given_keys_of_the_type_of_their_column(shelf, path):
     """Of another, it compares each row with each key, which it does not show in its plans."""
@@ -189,6 +206,7 @@ def test_a_number_that_no_column_can_hold_is_no_key(shelf, path, bits):
 
     for beyond in (1 << bits, -1 - (1 << bits)):
         assert found(Page, path, [beyond]) == set()
+        assert found(Page, path, [beyond, beyond]) == set()
         assert found(Page, path, [there, beyond, 77_777]) == expected(Page, path, [there])
 
 
