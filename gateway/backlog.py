@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,20 +30,25 @@ class Backlog:
         """Until there is something to be done."""
         await self._work.wait()
 
-    def mark(self, subscription: Subscription, cause: int, *, is_outdated: bool = False) -> None:
-        """Have it evaluated. ``is_outdated``: what was made of it before is not to be sent any more."""
-        socket = subscription.socket
-        if not subscription.is_current:
-            return
+    def mark(self, subscriptions: Iterable[Subscription], cause: int, *, is_outdated: bool = False) -> None:
+        """Have these evaluated, as far as they still are, when their sockets are ready. ``is_outdated``: what was made
+        of them before is not to be sent any more."""
+        for subscription in subscriptions:
+            if subscription.is_current:
+                socket = subscription.socket
+                subscription.causes |= cause
+                socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
+                if not socket.busy:
+                    self._ready[socket] = None
         self.is_disturbed |= is_outdated
-        subscription.causes |= cause
-        socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
-        self._turn_to(socket)
+        if self._ready:
+            self._work.set()
 
     def put_back(self, socket: Socket, subscriptions: Iterable[Subscription]) -> None:
         """A parcel of the socket's is done with, after the last of which it is ready again. These subscriptions, as far
         as they still are, are dirty again."""
-        socket.busy = max(socket.busy - 1, 0)
+        if socket.busy:
+            socket.busy -= 1
         for subscription in subscriptions:
             if subscription.is_current:
                 subscription.causes |= subscription.made_for
@@ -60,25 +64,28 @@ class Backlog:
         """The next batch: of sockets that are ready, in turn, what is dirty, and not more than there is room for; they
         are busy from now on. Without requests, what is asked for waits until ``resume``."""
         batch: Batch = {}
-        taken = 0
+        done: list[Socket] = []
         for socket in self._ready:
             if room <= 0:
                 break
-            taken += 1
-            ripe = socket.dirty if with_requests else [one for one in socket.dirty if not one.requests]
-            if len(ripe) < len(socket.dirty):
+            done.append(socket)
+            dirty = socket.dirty
+            items = [one for one in dirty if with_requests or not one.requests]
+            if len(items) < len(dirty):
                 self._asking[socket] = None
-            items = list(islice(ripe, room))
-            room -= max(len(items), 1)
-            if len(items) == len(socket.dirty):
-                socket.dirty.clear()
-            for subscription in items if socket.dirty else ():
-                del socket.dirty[subscription]
+            if len(items) > room:
+                items = items[:room]
+            if len(items) == len(dirty):
+                dirty.clear()
+            else:
+                for subscription in items:
+                    del dirty[subscription]
             for subscription in items:
                 subscription.made_for, subscription.causes = subscription.causes, 0
             if items:
                 batch[socket], socket.busy = items, 1
-        for socket in list(islice(self._ready, taken)):
+            room -= len(items) or 1
+        for socket in done:
             del self._ready[socket]
         if not self._ready:
             self._work.clear()

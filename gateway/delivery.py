@@ -166,7 +166,7 @@ class Delivery:
             if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
             if subscription.basis and not self._recorder.may_settle(subscription, decision):
-                self._backlog.mark(subscription, subscription.made_for)
+                self._backlog.mark([subscription], subscription.made_for)
                 continue
             if position and self._loop.time() > expires:
                 self._backlog.put_back(socket, [one for one, _ in made[position:]])
@@ -211,7 +211,7 @@ class Delivery:
         if not subscription.is_current:
             return True
         if self._loop.time() > expires:
-            self._backlog.mark(subscription, subscription.made_for)
+            self._backlog.mark([subscription], subscription.made_for)
         return subscription in subscription.socket.dirty
 
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:

@@ -102,19 +102,18 @@ class Evaluator:
         """Evaluate a batch, and have it sent."""
         begun = self._loop.time()
         items = [item for taken in batch.values() for item in taken]
+        pairs = [item.pair for item in items]
         decisions: dict[Pair, Decision] = {}
         bases: dict[Pair, str] = {}
-        levels = {publication: publication.level for publication in {item.pair.publication for item in items}}
+        levels = {publication: publication.level for publication in {pair.publication for pair in pairs}}
         way = Way()
         verified = time()  # not later than what is read
         patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
         try:
             if all(level == "off" for level in levels.values()):
-                decisions = await self._worker.do(way.evaluating(evaluate), [item.pair for item in items])
+                decisions = await self._worker.do(way.evaluating(evaluate), pairs)
             else:
-                decisions, bases = await self._worker.do(
-                    way.evaluating(evaluate_on_record), [item.pair for item in items]
-                )
+                decisions, bases = await self._worker.do(way.evaluating(evaluate_on_record), pairs)
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
         finally:
@@ -125,17 +124,20 @@ class Evaluator:
         self._adapt(items)
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
-        for item in items:
-            if item.receipt is not None:  # for what was made before, and not sent
-                self._recorder.withhold(item)
-            if item.pair in decisions:
-                item.verified, item.basis = verified, bases.get(item.pair, "")
-                item.level = levels[item.pair.publication]
-        parcels: list[Made] = [
-            (socket, [(item, decisions[item.pair]) for item in taken if item.pair in decisions], expires)
-            for socket, taken in batch.items()
-        ]
-        refuses = any(item.requests and decisions.get(item.pair, ...) is None for item in items)
+        parcels: list[Made] = []
+        refuses = False
+        for socket, taken in batch.items():
+            decided: list[Decided] = []
+            for item in taken:
+                if item.receipt is not None:  # for what was made before, and not sent
+                    self._recorder.withhold(item)
+                pair = item.pair
+                if pair in decisions:
+                    item.verified, item.basis, item.level = verified, bases.get(pair, ""), levels[pair.publication]
+                    decision = decisions[pair]
+                    decided.append((item, decision))
+                    refuses = refuses or (decision is None and bool(item.requests))
+            parcels.append((socket, decided, expires))
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)
         self._hand_out(parcels, begun, refuses, way)
@@ -215,8 +217,7 @@ class Evaluator:
 
     def _try_again(self) -> None:
         self._retry = None
-        for subscription in list(self.undecided):
-            self._backlog.mark(subscription, RETRY)
+        self._backlog.mark(self.undecided, RETRY)
 
     def _adapt(self, made: list[Subscription]) -> None:
         """Where rights change faster than a large batch is made, so that most of it is outdated already, the next is

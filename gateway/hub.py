@@ -151,7 +151,7 @@ class Hub:
             self._registry.watch(subscription)
         subscription.requests.append(request)
         socket.unanswered += 1
-        self._backlog.mark(subscription, RESUME if request.etag else REQUEST)
+        self._backlog.mark([subscription], RESUME if request.etag else REQUEST)
 
     def unsubscribe(self, socket: Socket, key: Key) -> None:
         """A client wants to watch an object no more; harmless when it does not watch it."""
@@ -232,8 +232,7 @@ class Hub:
         concerned = list(self._registry.concerned_by(notice))
         for subscription in concerned:
             subscription.doubt(self._loop.time())
-            if subscription.socket.busy:
-                self._backlog.mark(subscription, RIGHTS, is_outdated=True)
+        self._outdate((one for one in concerned if one.socket.busy), RIGHTS)
         if not notice.label:
             self.examine(self._registry.sockets_of(notice.token) if notice.token else self.sockets)
         if concerned:
@@ -247,8 +246,7 @@ class Hub:
             self._paces[notice].tell()
 
     def _outdate(self, subscriptions: Iterable[Subscription], cause: int) -> None:
-        for subscription in subscriptions:
-            self._backlog.mark(subscription, cause, is_outdated=True)
+        self._backlog.mark(subscriptions, cause, is_outdated=True)
 
     def _log_out(self, token: str) -> None:
         """Close the sockets of a session, without a look: it was told before the session was removed. For the same
@@ -288,9 +286,10 @@ class Hub:
         is_behind = self._is_deaf or self._evaluator.is_stuck
         if not is_behind and self._evaluator.undecided:
             is_behind = not self._evaluator.undecided.keys().isdisjoint(socket.subscriptions.values())
+        if is_behind == socket.is_behind:
+            return False
         is_left = socket.busy or socket.dirty or socket.unanswered
-        news = not (is_behind or is_left) if socket.is_behind else is_behind
-        return news and socket in self.sockets
+        return (is_behind or not is_left) and socket in self.sockets
 
     def tell(self, sockets: Iterable[Socket]) -> None:
         """Have those told for whom there is news; also while what they watch is being evaluated."""
@@ -299,8 +298,7 @@ class Hub:
 
     def look_again(self, subscriptions: Iterable[Subscription], cause: int) -> None:
         """Have these evaluated, as far as they are still there, when their sockets are ready."""
-        for subscription in subscriptions:
-            self._backlog.mark(subscription, cause)
+        self._backlog.mark(subscriptions, cause)
 
     def examine(self, sockets: Iterable[Socket]) -> None:
         """Have it looked at whether these sockets may still be there, and those closed that may not."""

@@ -40,7 +40,7 @@ async def test_a_batch_is_what_there_is_room_for_in_turn(sockets, watching):
     backlog = Backlog(sockets)
     (first, some), (second, others) = watching(2), watching(2)
     for subscription in some + others:
-        backlog.mark(subscription, CHANGE)
+        backlog.mark([subscription], CHANGE)
 
     assert taken(backlog.take(3, with_requests=True)) == {first: ["0", "1"], second: ["0"]}
     assert (first.busy, second.busy, bool(backlog)) == (True, True, False)
@@ -56,8 +56,8 @@ async def test_what_is_asked_for_waits_until_it_may_be_answered_and_what_changed
     (asking, [asked, changed]), (other, [also]) = watching(2), watching(1)
     for subscription in (asked, also):
         subscription.requests.append(parse('{"model": "board.Card", "id": "0"}'))
-        backlog.mark(subscription, REQUEST)
-    backlog.mark(changed, CHANGE)
+        backlog.mark([subscription], REQUEST)
+    backlog.mark([changed], CHANGE)
 
     assert taken(backlog.take(10, with_requests=False)) == {asking: ["1"]}
     backlog.put_back(asking, [])
@@ -72,7 +72,7 @@ async def test_who_has_left_is_not_told_what_they_asked_for(sockets, watching):
     backlog = Backlog(sockets)
     socket, [asked] = watching(1)
     asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))
-    backlog.mark(asked, REQUEST)
+    backlog.mark([asked], REQUEST)
     backlog.take(10, with_requests=False)
 
     backlog.forget(socket)
@@ -85,7 +85,7 @@ async def test_what_is_given_up_is_not_marked_and_not_put_back(sockets, watching
     backlog = Backlog(sockets)
     socket, [kept, given_up] = watching(2)
     given_up.is_current = False
-    backlog.mark(given_up, CHANGE)
+    backlog.mark([given_up], CHANGE)
     assert not backlog
 
     backlog.put_back(socket, [kept, given_up])
@@ -99,12 +99,12 @@ async def test_what_is_given_up_is_not_marked_and_not_put_back(sockets, watching
 async def test_the_causes_of_what_is_made_are_kept_until_it_is_made(sockets, watching):
     backlog = Backlog(sockets)
     socket, [subscription] = watching(1)
-    backlog.mark(subscription, CHANGE)
-    backlog.mark(subscription, SWEEP)
+    backlog.mark([subscription], CHANGE)
+    backlog.mark([subscription], SWEEP)
     backlog.take(10, with_requests=True)
     assert (subscription.made_for, subscription.causes) == (CHANGE | SWEEP, 0)
 
-    backlog.mark(subscription, REQUEST)
+    backlog.mark([subscription], REQUEST)
     backlog.put_back(socket, [subscription])  # what was made was not sent
     backlog.take(10, with_requests=True)
     assert (subscription.made_for, subscription.causes) == (CHANGE | SWEEP | REQUEST, 0)

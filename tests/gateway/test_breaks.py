@@ -132,7 +132,7 @@ async def test_all_retries_of_what_the_database_refuses_are_not_more_than_one_af
 
     for _ in range(50):  # notices, or sweeps
         before = len(evaluations)
-        the_hub()._backlog.mark(subscription, CHANGE)
+        the_hub()._backlog.mark([subscription], CHANGE)
         await until(lambda before=before: len(evaluations) > before)
         await until(lambda: not subscription.socket.busy)
 

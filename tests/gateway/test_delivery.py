@@ -193,7 +193,7 @@ async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_mor
 
     def mark(reader):
         [subscription] = reader.socket.subscriptions.values()
-        world.hub._backlog.mark(subscription, CHANGE)
+        world.hub._backlog.mark([subscription], CHANGE)
 
     world.number = 1
     mark(readers[0])

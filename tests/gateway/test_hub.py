@@ -435,7 +435,7 @@ async def test_what_is_given_up_before_it_is_tried_again_is_not_tried_again(demo
     await client.send({"action": "unsubscribe", "model": "lab.Page", "id": page.hashid})
     assert await client.receive() == CURRENT
     gate.batches.clear()
-    the_hub()._backlog.mark(waiting, CHANGE)
+    the_hub()._backlog.mark([waiting], CHANGE)
 
     await client.nothing()
     assert {pair.publication.label for batch in gate.batches for pair in batch} == {"lab.Unwatched"}
@@ -754,9 +754,8 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     [subscription] = reader.socket.subscriptions.values()
     world.number = 7
     reader.socket.busy = True
-    world.hub._backlog.mark(
-        subscription, RIGHTS, is_outdated=True
-    )  # told while it was made, and before it was handed out
+    # Told while it was made, and before it was handed out.
+    world.hub._backlog.mark([subscription], RIGHTS, is_outdated=True)
     world.hub._delivery.hand_out([(reader.socket, [(subscription, View(b'{"n":6}', "6"))], inf)])
     await world.see([reader])
     await world.settled()
@@ -768,7 +767,7 @@ async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):
     [reader] = await world.watch(1)
     [subscription] = reader.socket.subscriptions.values()
     reader.socket.busy = True
-    world.hub._backlog.mark(subscription, RIGHTS, is_outdated=True)
+    world.hub._backlog.mark([subscription], RIGHTS, is_outdated=True)
     world.hub.look_again([subscription], CHANGE)
 
     assert reader.socket.dirty == {subscription: True}
