@@ -11,7 +11,7 @@ import orjson
 from django.db.models import F, IntegerField, Lookup, UUIDField
 from django.db.models.lookups import In
 
-from .queries import Parameter
+from .queries import Parameter, is_one
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,6 +29,8 @@ else:
 
 # The integer types of PostgreSQL, with the bits of what each can hold beside the sign.
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+# Takes the place of what SQLite can't hold.
+NO_INTEGER = 0.5
 
 
 class Among(Base):
@@ -54,7 +56,7 @@ class Among(Base):
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
         path = path if self._leads else f"+{path}"
-        if self.rhs.is_one if isinstance(self.rhs, Parameter) else len(self.rhs) == 1:
+        if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
@@ -74,8 +76,8 @@ class Among(Base):
         return replace(self.rhs, prepare=prepare) if isinstance(self.rhs, Parameter) else prepare(self.rhs, connection)
 
     def _one(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> Any:
-        [key] = self._prepared(keys, connection, {IntegerField: int}) or [None]
-        return None if isinstance(key, int) and not fits(key, 63) else key
+        [key] = self._prepared(keys, connection, {IntegerField: int})
+        return NO_INTEGER if isinstance(key, int) and not fits(key, 63) else key
 
     def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
         prepared = self._prepared(keys, connection, {IntegerField: int})

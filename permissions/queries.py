@@ -80,11 +80,15 @@ def rows_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any])
     nothing but what it is ``about``.
     """
     if is_stable:
-        parameters = tuple(Parameter(name, is_one=len(those) == 1) for name, those in keys.items())
+        parameters = tuple(Parameter(name, is_one(those)) for name, those in keys.items())
         using = template(build, about, parameters).db  # which a router may decide anew each time
         if connections[using].vendor in ONE_PARAMETER:
             return query_of(build, about, parameters, using).rows(keys)
     return list(build(*about, **keys))
+
+
+def is_one(keys: Collection[Any]) -> bool:
+    return len(keys) == 1 and None not in keys
 
 
 @lru_cache(maxsize=1_000)

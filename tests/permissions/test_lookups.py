@@ -206,7 +206,8 @@ def test_a_number_that_no_column_can_hold_is_no_key(shelf, path, bits):
 
     for beyond in (1 << bits, -1 - (1 << bits)):
         assert found(Page, path, [beyond]) == set()
-        assert found(Page, path, [beyond, beyond]) == set()
+        others = Page.objects.filter(**{f"{path}__isnull": False})
+        assert others.exclude(Among(path, [beyond])).count() == others.count() > 0
         assert found(Page, path, [there, beyond, 77_777]) == expected(Page, path, [there])
 
 
