@@ -41,6 +41,8 @@ class Accounts:
             states = {(thing, person, cause(person, thing)): person for person in PEOPLE}
             new = {person for state, person in states.items() if state not in self._seen}
             self._seen |= states.keys()
+            if not new:
+                continue
             pairs = [Pair(viewers[person], publication, hashid) for person in new]
             decisions = evaluate(pairs)
             instance = find(thing)
@@ -60,20 +62,24 @@ def review_one(told: Explanation, view: Any, pair: Pair, instance: Any) -> None:
         return
     assert told.tree, whom
     assert (told.tree.answer == "yes") is (view is not None), whom
-    review_tree(told.tree, pair.publication.permission, pair, instance)
+    alone: dict[str, str] = {}
+    review_tree(told.tree, pair.publication.permission, pair, instance, alone)
     guards = guards_of(pair.publication.serializer)  # type: ignore[arg-type]
     for guarded in told.guarded:
         if isinstance(guarded.guard, Tree):
             assert guarded.is_shown is (guarded.name in shown), whom
             assert not view or guarded.is_shown is (guarded.guard.answer == "yes"), f"{whom}: {guarded.name}"
-            review_tree(guarded.guard, guards.pop(guarded.name), pair, instance)  # type: ignore[attr-defined]
+            review_tree(guarded.guard, guards.pop(guarded.name), pair, instance, alone)  # type: ignore[attr-defined]
     assert not guards, whom
 
 
-def review_tree(tree: Tree, permission: Permission, pair: Pair, instance: Any) -> None:
+def review_tree(tree: Tree, permission: Permission, pair: Pair, instance: Any, alone: dict[str, str]) -> None:
+    """``alone`` keeps what each permission answered by itself, to be asked once for all trees of a pair."""
     answers = {leaf.permission: leaf.answer for leaf in leaves(tree)}
-    alone = {repr(one): "yes" if one.allows(pair.viewer, instance) else "no" for one in uncombined(permission)}
-    assert answers == alone, f"{tree.permission} for {pair.viewer.user}"
+    asked = {repr(one): one for one in uncombined(permission)}
+    for name in asked.keys() - alone.keys():
+        alone[name] = "yes" if asked[name].allows(pair.viewer, instance) else "no"
+    assert answers == {name: alone[name] for name in asked}, f"{tree.permission} for {pair.viewer.user}"
 
 
 def leaves(tree: Tree) -> Iterator[Tree]:
