@@ -2,7 +2,7 @@
 
 const URL_OF_WHY = "/demo/why/";
 // What led to a frame is on the ledger a moment later; and what is older than a minute leaves the list.
-const AFTER_A_FRAME = 1000;
+const SOON = 1000;
 const ANYHOW = 10000;
 const MARKS = { yes: "✓", no: "✗", unknown: "?", undecided: "?" };
 const LIST = new Intl.ListFormat("en");
@@ -37,7 +37,7 @@ export class Why {
     this.pane = pane;
     this.shown = "";
     pane.button.setAttribute("aria-expanded", "true");
-    this.refresh(ANYHOW);
+    this.refresh(SOON);
   }
 
   close() {
@@ -50,7 +50,7 @@ export class Why {
 
   /** A pane was sent a frame. */
   follow(pane) {
-    if (pane === this.pane) this.refresh(AFTER_A_FRAME);
+    if (pane === this.pane) this.refresh(SOON);
   }
 
   /** Asks, shows the answer unless there is a newer question, and asks again after so many milliseconds. */
