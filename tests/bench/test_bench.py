@@ -119,7 +119,8 @@ def crowded(place):
         yield populated
 
 
-def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded):
+def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded, monkeypatch):
+    monkeypatch.setattr("bench.revocation.STALL", 0.3)
     with arena(CONTESTANTS["livegate-3"], crowded) as started:
         figures = WORKLOADS["revocation"](started, replace(TINY, revocations=2, revocation_sockets=CROWD))
 
