@@ -77,7 +77,7 @@ class Among(Base):
 
     def _one(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> Any:
         [key] = self._prepared(keys, connection, {IntegerField: int})
-        return NO_INTEGER if isinstance(key, int) and not fits(key, 63) else key
+        return key if fits(key, 63) else NO_INTEGER
 
     def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
         prepared = self._prepared(keys, connection, {IntegerField: int})
@@ -89,9 +89,7 @@ class Among(Base):
     def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any]:
         prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
         bits = BITS.get(self._column.cast_db_type(connection))
-        if bits is None or not prepared or (fits(min(prepared), bits) and fits(max(prepared), bits)):
-            return prepared
-        return [key for key in prepared if fits(key, bits)]
+        return prepared if bits is None else [key for key in prepared if fits(key, bits)]
 
     def _prepared(
         self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type, type]
@@ -104,6 +102,6 @@ class Among(Base):
         return [key if type(key) is usual else prepare(key, connection) for key in keys if key is not None]
 
 
-def fits(key: int, bits: int) -> bool:
-    """Whether a column can hold it that has so many bits beside the sign."""
-    return -1 << bits <= key < 1 << bits
+def fits(key: Any, bits: int) -> bool:
+    """Whether a column can hold it that has so many bits beside the sign; what is no integer is none of its matters."""
+    return not isinstance(key, int) or -1 << bits <= key < 1 << bits
