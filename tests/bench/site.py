@@ -30,7 +30,7 @@ ROOM = 1 << 12  # bytes that the system keeps for a client that does not read
 # What is logged while something is broken.
 EXPECTED = re.compile(
     r"livegate hub_failed: The hub can't hear|livegate notices_unsent:|channels_redis\.pubsub -:"
-    r"|livegate evaluation_failed:|livegate evaluation_stuck:|livegate sockets_unexamined:"
+    r"|livegate evaluation_failed:|livegate evaluation_stuck:|livegate sockets_unexamined:|livegate register_failed:"
 )
 
 

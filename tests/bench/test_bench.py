@@ -326,13 +326,14 @@ def test_only_what_the_faults_explain_may_be_logged(tmp_path):
     lines = [
         "livegate hub_failed: The hub can't hear the channel layer; it tries again.",
         "livegate notices_unsent: 3 notices can't be sent",
+        "livegate register_failed: A process can't say that it is there, or who is; it tries again.",
         "livegate hub_failed: A part of the hub has failed; it begins again.",
         "livegate notices_lost: 3 notices were not sent",
         "asyncio -: Task exception was never retrieved",
     ]
     (tmp_path / "gateway0.log").write_text("".join(f"LOGGED {line}\nTraceback\n" for line in lines))
 
-    assert Site.unexpected(SimpleNamespace(folder=tmp_path)) == lines[2:]
+    assert Site.unexpected(SimpleNamespace(folder=tmp_path)) == lines[3:]
 
 
 CLOSED, NO_FIELD, GONE = 9.0, b'{"type":"UPDATE_CARD","payload":{"version": 7}}', b'{"type":"DELETE_CARD"}'
