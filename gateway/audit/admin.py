@@ -126,7 +126,7 @@ def describe(entries: Iterable[Any], few: int | None = None) -> None:
 class LedgerEntryAdmin(ModelAdmin):
     """Entries, the newest first. Nobody adds, changes or deletes one here; who may view them is Django's to say."""
 
-    list_display = ("when", "kind", "about", "viewers", "shown_fields", "basis", "why")
+    list_display = ("when", "kind", "about", "viewers", "shown_fields", "why", "basis")
     list_display_links = ("when",)
     list_filter = (ObjectFilter, UserFilter, "kind", ModelFilter, "at")
     # What is not named here by itself is found by get_search_results.
