@@ -34,6 +34,9 @@ class Collected(Aggregate):
         keys: list[Any] = orjson.loads(value) if isinstance(value, str) else value
         [path] = self.get_source_expressions()[:1]
         field = getattr(path.output_field, "target_field", path.output_field)
-        if type(field).to_python is IntegerField.to_python and set(map(type, keys)) <= {int}:
+        converters = field.get_db_converters(connection)
+        if not converters and type(field).to_python is IntegerField.to_python and set(map(type, keys)) <= {int}:
             return keys
+        for convert in converters:
+            keys = [convert(key, expression, connection) for key in keys]
         return [field.to_python(key) for key in keys]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from django.db.models import F, IntegerField, Lookup, UUIDField
+from django.db.models import CharField, F, IntegerField, Lookup, UUIDField
 from django.db.models.lookups import In
 
 from .queries import Parameter, is_one
@@ -29,8 +28,10 @@ else:
 
 # The integer types of PostgreSQL, with the bits of what each can hold beside the sign.
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
-# Takes the place of what SQLite can't hold.
-NO_INTEGER = 0.5
+# Takes the place of a number that SQLite can't hold: it equals no number and no text.
+NO_NUMBER = b"no number"
+# The kinds of columns of which keys are known as what the database has, if they are of Django's own making.
+KINDS = (IntegerField, UUIDField, CharField)
 
 
 class Among(Base):
@@ -55,7 +56,8 @@ class Among(Base):
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        path = path if self._leads else f"+{path}"
+        # Whatever is compared then has to be of the type in which the column has it: it is converted no more.
+        path = f"+{path}" if self._kind and not self._leads else path
         if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
@@ -72,19 +74,24 @@ class Among(Base):
         field = self.lhs.output_field
         return getattr(field, "target_field", field)
 
+    @property
+    def _kind(self) -> type | None:
+        """Of ``KINDS``; None where another field, or code of the application's, makes something else of keys."""
+        column = type(self._column)
+        makers = (column.get_prep_value, column.get_db_prep_value)
+        is_own = all(getattr(maker, "__module__", "").startswith("django.db.models.") for maker in makers)
+        return next((kind for kind in KINDS if is_own and issubclass(column, kind)), None)
+
     def _parameter(self, prepare: Prepare, connection: BaseDatabaseWrapper) -> Any:
         return replace(self.rhs, prepare=prepare) if isinstance(self.rhs, Parameter) else prepare(self.rhs, connection)
 
     def _one(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> Any:
         [key] = self._prepared(keys, connection, {IntegerField: int})
-        return key if fits(key, 63) else NO_INTEGER
+        return key if fits(key, 63) else NO_NUMBER
 
     def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
         prepared = self._prepared(keys, connection, {IntegerField: int})
-        try:
-            return orjson.dumps(prepared).decode()
-        except TypeError:  # of a number of more than 64 bits
-            return json.dumps(prepared)
+        return orjson.dumps([key for key in prepared if fits(key, 63)]).decode()
 
     def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any]:
         prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
@@ -92,14 +99,13 @@ class Among(Base):
         return prepared if bits is None else [key for key in prepared if fits(key, bits)]
 
     def _prepared(
-        self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type, type]
+        self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type | None, type]
     ) -> list[Any]:
         """The keys as the database has them. Most are so already: of the type that it knows for such a field."""
-        prepare = self.lhs.output_field.get_db_prep_value
-        usual = next((known[kind] for kind in known if isinstance(self._column, kind)), None)
-        if set(map(type, keys)) == {usual}:
+        if set(map(type, keys)) == {known.get(self._kind)}:
             return list(keys)
-        return [key if type(key) is usual else prepare(key, connection) for key in keys if key is not None]
+        prepare = self.lhs.output_field.get_db_prep_value
+        return [prepare(key, connection) for key in keys if key is not None]
 
 
 def fits(key: Any, bits: int) -> bool:

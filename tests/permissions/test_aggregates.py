@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection, connections
+from lab.fields import Shifted, rows_with
 from lab.models import Badge, Document, Page, Slug
 
 from livegate.permissions.aggregates import Collected
@@ -58,6 +59,12 @@ def test_the_keys_of_a_group_are_those_of_its_rows(model, by, path, kind):
     for group, keys in rows.items():
         assert sorted(collected[group], key=repr) == sorted(keys, key=repr)
         assert {type(key) for key in collected[group]} <= {kind, type(None)}
+
+
+def test_keys_are_what_a_field_makes_of_what_the_column_holds():
+    collected = rows_with(Shifted(), [1001, 2001]).objects.aggregate(keys=Collected("value"))
+
+    assert sorted(collected["keys"]) == [1001, 2001]
 
 
 def test_where_there_are_no_rows_there_are_no_groups():

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, connections
-from django.db.models import F, IntegerField
+from django.db.models import BigIntegerField, F, IntegerField
 from django.test.utils import CaptureQueriesContext
+from lab.fields import Shifted, Untouched, Written, rows_with
 from lab.models import Badge, Document, Page, Slug
 
 from livegate.permissions.lookups import Among
@@ -220,3 +221,39 @@ def test_the_same_query_is_made_for_no_keys_and_for_many(shelf):
     # Django knows without asking that nothing is in an empty list. What costs another query must not tell it.
     assert queries([1, 2, 3]) == 1
     assert queries([]) == (0 if connection.vendor == "other" else 1)
+
+
+# Fields of the application's
+
+
+def values(model, keys, **options):
+    return sorted(model.objects.filter(Among("value", keys, **options)).values_list("value", flat=True))
+
+
+@pytest.mark.parametrize("keys", [[1001], [1001, 1002], [1, 2]])
+def test_a_number_that_a_field_makes_another_of_finds_what_shows_it(keys):
+    shifted = rows_with(Shifted(), [1001, 1002, 2001])
+
+    assert values(shifted, keys) == [key for key in keys if key > 1000]
+
+
+@pytest.mark.parametrize("keys", [["1"], ["1", "2"]])
+def test_what_does_not_lead_finds_what_is_written_as_a_text(keys):
+    """SQLite makes a number of it where the column has numbers; not so where the column leads nowhere."""
+    written = rows_with(Written("varchar(9)" if connection.vendor == "postgresql" else "integer"), ["1", "2", "3"])
+
+    assert values(written, keys, leads=False) == keys
+
+
+@pytest.mark.parametrize("way", ["its own way"], indirect=True)
+@pytest.mark.parametrize("beyond", [1 << 63, 1 << 64, -1 - (1 << 63)])
+@pytest.mark.parametrize(("field", "held"), [(BigIntegerField(), -1 << 63), (Untouched("double precision"), 0.5)])
+def test_a_number_that_no_column_can_hold_is_no_other(beyond, field, held):
+    model = rows_with(field.clone(), [held, 5])
+
+    assert (values(model, [beyond]), values(model, [beyond, 5])) == ([], [5])
+
+
+@pytest.mark.parametrize("keys", [["1", 2], [1, "2"], ["1", "2"]])
+def test_keys_may_be_of_several_types(keys):
+    assert values(rows_with(IntegerField(), [1, 2, 3]), keys) == [1, 2]
