@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def elsewhere(work: Callable[[], object]) -> list[OperationalError]:
-    """Do something on another connection, as another process would; what the database refuses is given back."""
+def elsewhere(work: Callable[[], object], patience: int = 0) -> list[OperationalError]:
+    """Do something on another connection, as another process would; what the database refuses is given back.
+
+    On SQLite nobody writes while somebody else does: for ``patience`` seconds it waits for that, by default not at all,
+    for it may be this thread's own transaction that is open.
+    """
     refused = []
 
     def run():
         try:
-            if connection.vendor == "sqlite":  # there, nobody writes while a transaction is open: don't wait for it
-                connection.cursor().execute("PRAGMA busy_timeout = 0")
+            if connection.vendor == "sqlite":
+                connection.cursor().execute(f"PRAGMA busy_timeout = {1_000 * patience}")
             work()
         except OperationalError as error:
             refused.append(error)
