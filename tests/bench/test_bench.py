@@ -123,6 +123,7 @@ def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded, monkeyp
     monkeypatch.setattr("bench.revocation.STALL", 0.3)
     with arena(CONTESTANTS["livegate-3"], crowded) as started:
         figures = WORKLOADS["revocation"](started, replace(TINY, revocations=2, revocation_sockets=CROWD))
+        gather_viewers(started, range(CROWD))  # who may see it again, for what comes after
 
     by_path = {case.partition(",")[0] for case in figures}
     assert by_path == {*PATHS, "all"}
