@@ -222,9 +222,10 @@ class Stage:
     # Waiting
 
     async def hear(self) -> None:
-        """Wait until every notice was heard."""
+        """Wait until every notice was sent, and heard where somebody is there who hears: what comes to the channel of a
+        hub while it stops stays in it."""
         async with asyncio.timeout(PATIENCE):
-            while not all_is_sent() or queued():
+            while not all_is_sent() or (self.loop in hub_module._hubs and queued()):
                 await asyncio.sleep(A_MOMENT)
 
     def is_quiet(self) -> bool:
