@@ -56,7 +56,7 @@ class Among(Base):
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
-        # Whatever is compared then has to be of the type in which the column has it: it is converted no more.
+        # An expression finds no rows by an index. Nor is what it is compared with converted to the column's type.
         path = f"+{path}" if self._kind and not self._leads else path
         if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]

@@ -239,7 +239,7 @@ def test_a_number_that_a_field_makes_another_of_finds_what_shows_it(keys):
 
 @pytest.mark.parametrize("keys", [["1"], ["1", "2"]])
 def test_what_does_not_lead_finds_what_is_written_as_a_text(keys):
-    """SQLite makes a number of it where the column has numbers; not so where the column leads nowhere."""
+    """SQLite makes a number of a text for a column of numbers, but not for an expression, which a ``+`` makes of it."""
     written = rows_with(Written("varchar(9)" if connection.vendor == "postgresql" else "integer"), ["1", "2", "3"])
 
     assert values(written, keys, leads=False) == keys
