@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from .notices import Notice, Stamp
 
-# Seconds between the first notice and the hop. The callbacks of one commit come within microseconds of one another.
+# Seconds before the hop where more notices are to come: the callbacks of one commit come within microseconds of one
+# another.
 COLLECTING = 0.001
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -52,12 +53,15 @@ class Courier:
         self._closing = threading.Lock()  # held by who does
         self._is_closing = False
 
-    def post(self, notices: Iterable[Notice]) -> None:
-        """Have these notices sent; returns at once, from any thread, whether it has an event loop or not."""
+    def post(self, notices: Iterable[Notice], *, more: bool = False) -> None:
+        """Have these notices sent; returns at once, from any thread, whether it has an event loop or not. ``more`` are
+        about to be posted, and worth a moment's wait."""
         here = origin()
         with self._lock:
             for notice in notices:
-                self._stream_to(notice.group).add(notice, here)
+                stream = self._stream_to(notice.group)
+                stream.add(notice, here)
+                stream.is_growing = more
                 count("notices_posted")
             for stream in self._streams.values():
                 self._wake(stream)
@@ -149,7 +153,8 @@ class Courier:
     async def _carry(self, stream: Stream) -> None:
         """Send all that is waiting, however long it takes."""
         try:
-            await asyncio.sleep(COLLECTING)
+            if stream.is_growing:
+                await asyncio.sleep(COLLECTING)
             pause = FIRST_PAUSE
             while self._is_to_go_on(stream):
                 if await self._send(stream):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from channels.db import database_sync_to_async
 from django.db import router, transaction
@@ -78,15 +80,37 @@ def announce(
 
 
 def post_after_commit(notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None = None) -> None:
-    def post() -> None:
-        note_told(steps)
-        if settle is not None:
-            settle()
-        if notices:
-            courier.post(notices)
+    transaction.on_commit(Teller(notices, using, settle).tell, using=using, robust=True)
 
-    steps = note_waiting(notices, post)
-    transaction.on_commit(post, using=using, robust=True)
+
+class Teller:
+    """Has to ``tell`` of what was changed in a transaction when that commits. It is gone when that was undone."""
+
+    def __init__(self, notices: Sequence[Notice], using: str | None, settle: Callable[[], None] | None) -> None:
+        self._notices = notices
+        self._settle = settle
+        self._steps = note_waiting(notices, self)
+        self._others = _waiting.by_database.setdefault(using, WeakSet())
+        self._others.add(self)
+
+    def tell(self) -> None:
+        """Post the notices; together with the others' of the same commit, where there are any."""
+        self._others.discard(self)
+        note_told(self._steps)
+        if self._settle is not None:
+            self._settle()
+        if self._notices:
+            courier.post(self._notices, more=bool(self._others))
+
+
+class Waiting(threading.local):
+    """The tellers that the open transactions of this thread will call, by the alias of their database."""
+
+    def __init__(self) -> None:
+        self.by_database: dict[str | None, WeakSet[Teller]] = {}
+
+
+_waiting = Waiting()
 
 
 def notices_of(kind: Kind, instance: Model) -> Iterator[Notice]:

@@ -34,6 +34,7 @@ class Stream:
     def __init__(self, name: str, group: str, lock: RLock) -> None:
         self.group = group
         self.waiting: dict[Notice, Origin | None] = {}
+        self.is_growing = False  # more is about to be added
         self.is_stuck = False  # what was sent last could not be
         # The event loop in which it is sent, or is to be, while anything waits; and the task that does.
         self.carrier: asyncio.AbstractEventLoop | None = None

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from .notices import Notice
 
@@ -35,7 +35,7 @@ class Step:
     watched: tuple[str, ...] = ()  # the names of the fields of which none changed
     written: tuple[str, ...] = ()  # the names of those that were written; none where all were
     # What would have told of it. A transaction that is rolled back lets go of it.
-    _teller: ref[Callable[[], None]] | None = None
+    _teller: ref[Any] | None = None
 
     @property
     def became(self) -> Fate:
@@ -53,7 +53,7 @@ def note_unwatched(label: str, hashid: str, watched: Collection[str], written: C
     _made.append(Step(label, hashid, "unwatched", watched=tuple(watched), written=tuple(written or ())))
 
 
-def note_waiting(notices: Sequence[Notice], teller: Callable[[], None]) -> list[Step]:
+def note_waiting(notices: Sequence[Notice], teller: object) -> list[Step]:
     """These are to be posted by the teller, when the transaction commits."""
     steps = [
         Step(notice.label, notice.hashid, "waiting", _teller=ref(teller))

@@ -35,7 +35,7 @@ def told(monkeypatch):
     """The notices that would be posted."""
     seen = []
     monkeypatch.setattr(access, "post_after_commit", lambda notices, using: seen.extend(notices))
-    monkeypatch.setattr(courier, "post", seen.extend)
+    monkeypatch.setattr(courier, "post", lambda notices, more=False: seen.extend(notices))
     return seen
 
 
@@ -399,7 +399,7 @@ def test_what_is_no_user_group_or_instance_raises(named, error):
 @pytest.mark.django_db(transaction=True)
 def test_it_is_told_after_the_commit_and_not_after_a_rollback(monkeypatch):
     posted = []
-    monkeypatch.setattr(courier, "post", posted.extend)
+    monkeypatch.setattr(courier, "post", lambda notices, more: posted.extend(notices))
     user, page = User.objects.create(username="somebody"), Page.objects.create()
     posted.clear()
     with transaction.atomic():

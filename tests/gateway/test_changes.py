@@ -45,7 +45,7 @@ class Posted(list):
 @pytest.fixture
 def posted(monkeypatch):
     seen = Posted()
-    monkeypatch.setattr(courier, "post", seen.extend)
+    monkeypatch.setattr(courier, "post", lambda notices, more: seen.extend(notices))
     return seen
 
 

@@ -84,14 +84,21 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
 def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
     monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
 
-    courier.post([notice(0)])  # as the callbacks of a commit do, one after the other
+    courier.post([notice(0)], more=True)  # as the callbacks of a commit do, one after the other
     wait_until(lambda: task_of(courier) or layer.asked.is_set(), "the loop to wake")
     for number in range(1, 50):
-        courier.post([notice(number)])
+        courier.post([notice(number)], more=number < 49)
     courier.close()
 
     [(_, notices)] = layer.sent
     assert len(notices) == 50
+
+
+def test_what_nothing_follows_is_sent_at_once(courier, layer, monkeypatch):
+    monkeypatch.setattr(courier_module, "COLLECTING", 10 * PATIENCE)
+
+    courier.post([notice(1)])
+    wait_until(lambda: layer.sent, "the notice to be sent")
 
 
 def test_nobody_waits_for_a_channel_layer_that_does_not_answer(courier, layer):
@@ -155,9 +162,9 @@ def test_what_can_not_be_sent_when_the_process_ends_is_lost_and_logged_and_keeps
 ):
     monkeypatch.setattr(streams, "get_channel_layer", lambda: None)
     monkeypatch.setattr(courier_module, "FIRST_PAUSE", 1_000)
-    monkeypatch.setattr(courier_module, "COLLECTING", 0.001 if already else 0.5)
+    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
 
-    courier.post([notice(1), notice(2)])
+    courier.post([notice(1), notice(2)], more=not already)
     if already:
         wait_until(lambda: caplog.records, "the layer to fail")
     courier.close()

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def posts(monkeypatch):
     """What was handed to the courier, one list for each time."""
     seen = []
-    monkeypatch.setattr(courier, "post", seen.append)
+    monkeypatch.setattr(courier, "post", lambda notices, more=False: seen.append(notices))
     return seen
 
 
@@ -56,6 +56,24 @@ def test_inside_a_transaction_it_waits_for_the_commit_and_is_undone_with_it(post
         notify(page)
         raise RuntimeError
     assert len(posts) == 1
+
+
+def test_the_last_that_a_commit_tells_of_says_that_nothing_follows(monkeypatch):
+    pages = [Page.objects.create() for _ in range(3)]
+    told = []
+    monkeypatch.setattr(courier, "post", lambda notices, more: told.append((notices[0].hashid, more)))
+
+    with transaction.atomic():
+        notify(pages[0])
+        with pytest.raises(RuntimeError) as raised, transaction.atomic():
+            notify(pages[1])
+            raise RuntimeError
+        notify(pages[2])
+    assert told == [(pages[0].hashid, True), (pages[2].hashid, False)]
+    assert raised  # which holds on to all that was there when it was raised
+
+    notify(pages[1])
+    assert told[2:] == [(pages[1].hashid, False)]
 
 
 def test_what_has_no_publication_has_no_viewers(posts):

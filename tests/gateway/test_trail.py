@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def nothing_before(monkeypatch):
-    monkeypatch.setattr(courier, "post", lambda notices: None)
+    monkeypatch.setattr(courier, "post", lambda notices, more: None)
     forget()
     yield
     forget()
