@@ -19,6 +19,7 @@ from django.db.models import prefetch_related_objects
 
 from ..permissions.inquiries import Inquiry
 from ..permissions.lookups import Among
+from ..permissions.queries import instances_of
 from ..permissions.rights import Rights
 from ..permissions.rules import relations_on
 from ..serializers.encoding import etag
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
-    from django.db.models import Model
+    from django.db.models import Model, QuerySet
 
     from ..permissions.viewers import Viewer
     from .decisions import Decision, Pair
@@ -183,10 +184,14 @@ def fetch(wanted: Wanted) -> dict[Named, Model]:
     for publication, keys in wanted.items():
         followed = relations(publication.model, publication.reads)
         with evened_out(publication) if followed else nullcontext():
-            found = list(publication.queryset.filter(Among("pk", keys)))
+            found = instances_of(among, publication, is_stable=publication.is_stable, keys=keys)
             prefetch_related_objects(found, *followed)
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
+
+
+def among(publication: Publication, keys: Any) -> QuerySet[Any]:
+    return publication.queryset.filter(Among("pk", keys))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.serializers import BaseSerializer
 
+from ..permissions.queries import is_plain
 from ..permissions.rules import Permission, asked_for, has_perm
 from ..serializers.guards import guards_of
 from ..serializers.hashids import is_uuid
@@ -59,6 +60,11 @@ class Publication:
     def queryset(self) -> QuerySet[Any]:
         """A new queryset of all that may be shown at all."""
         return (self.model._default_manager if self.given_queryset is None else self.given_queryset).all()
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether that finds the same rows whenever it is made."""
+        return self.given_queryset is not None or is_plain(self.model._default_manager)
 
     @cached_property
     def reads(self) -> frozenset[str]:

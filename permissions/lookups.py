@@ -90,13 +90,16 @@ class Among(Base):
         return key if fits(key, 63) else NO_NUMBER
 
     def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
-        prepared = self._prepared(keys, connection, {IntegerField: int})
-        return orjson.dumps([key for key in prepared if fits(key, 63)]).decode()
+        return orjson.dumps(fitting(self._prepared(keys, connection, {IntegerField: int}), 63)).decode()
 
-    def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any]:
+    def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any] | str:
         prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
         bits = BITS.get(self._column.cast_db_type(connection))
-        return prepared if bits is None else [key for key in prepared if fits(key, bits)]
+        if bits is None:
+            return prepared
+        numbers = fitting(prepared, bits)
+        # psycopg would write one after the other.
+        return f"{{{orjson.dumps(numbers).decode()[1:-1]}}}" if set(map(type, numbers)) <= {int} else numbers
 
     def _prepared(
         self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type | None, type]
@@ -106,6 +109,13 @@ class Among(Base):
             return list(keys)
         prepare = self.lhs.output_field.get_db_prep_value
         return [prepare(key, connection) for key in keys if key is not None]
+
+
+def fitting(keys: list[Any], bits: int) -> list[Any]:
+    """Those of the keys that fit."""
+    if set(map(type, keys)) == {int} and fits(min(keys), bits) and fits(max(keys), bits):
+        return keys
+    return [key for key in keys if fits(key, bits)]
 
 
 def fits(key: Any, bits: int) -> bool:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 from django.db.models import Manager, QuerySet
+from django.db.models.query import ModelIterable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Model
     from django.db.models.manager import BaseManager
 
     Build = Callable[..., QuerySet[Any, Any]]
@@ -79,12 +81,50 @@ def rows_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any])
     It is built once for one key and once for any other number of them, where it ``is_stable``: where it depends on
     nothing but what it is ``about``.
     """
-    if is_stable:
-        parameters = tuple(Parameter(name, is_one(those)) for name, those in keys.items())
-        using = template(build, about, parameters).db  # which a router may decide anew each time
-        if connections[using].vendor in ONE_PARAMETER:
-            return query_of(build, about, parameters, using).rows(keys)
-    return list(build(*about, **keys))
+    query = written(build, about, keys) if is_stable else None
+    return list(build(*about, **keys)) if query is None else query.rows(keys)
+
+
+def instances_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any]) -> list[Any]:
+    """The same for a queryset of instances. Where it does nothing but find them, their fields are read as such rows, of
+    which the model makes instances."""
+    found = template(build, about, parameters_for(keys)) if is_stable else None
+    query = written(fields_of, (build, *about), keys) if found is not None and is_bare(found) else None
+    if found is None or query is None:
+        return list(build(*about, **keys))
+    return [found.model.from_db(query.using, names_of(found.model), row) for row in query.rows(keys)]
+
+
+def written(build: Build, about: tuple[Any, ...], keys: Mapping[str, Collection[Any]]) -> Query | None:
+    """The query, where it can be the same for any keys."""
+    parameters = parameters_for(keys)
+    using = template(build, about, parameters).db  # which a router may decide anew each time
+    return query_of(build, about, parameters, using) if connections[using].vendor in ONE_PARAMETER else None
+
+
+def parameters_for(keys: Mapping[str, Collection[Any]]) -> tuple[Parameter, ...]:
+    return tuple(Parameter(name, is_one(those)) for name, those in keys.items())
+
+
+def fields_of(build: Build, *about: Any, **keys: Any) -> QuerySet[Any, Any]:
+    found = build(*about, **keys)
+    return found.values_list(*names_of(found.model))
+
+
+def names_of(model: type[Model]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+def is_bare(found: QuerySet[Any, Any]) -> bool:
+    """Whether a queryset gives the instances that it finds with all their fields, and with nothing else."""
+    query = found.query
+    return (
+        type(found) is QuerySet
+        and found._iterable_class is ModelIterable
+        and not (found._prefetch_related_lookups or found._known_related_objects)
+        and not (query.select_related or query.annotations or query.extra or query.combinator)
+        and query.deferred_loading == (frozenset(), True)
+    )
 
 
 def is_one(keys: Collection[Any]) -> bool:
