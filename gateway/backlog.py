@@ -33,22 +33,26 @@ class Backlog:
     def mark(self, subscriptions: Iterable[Subscription], cause: int, *, is_outdated: bool = False) -> None:
         """Have these evaluated, as far as they still are, when their sockets are ready. ``is_outdated``: what was made
         of them before is not to be sent any more."""
+        ready = self._ready
         for subscription in subscriptions:
             if subscription.is_current:
-                socket = subscription.socket
                 subscription.causes |= cause
-                socket.dirty[subscription] = is_outdated or socket.dirty.get(subscription, False)
+                socket = subscription.socket
+                dirty = socket.dirty
+                dirty[subscription] = is_outdated or dirty.get(subscription, False)
                 if not socket.busy:
-                    self._ready[socket] = None
+                    ready[socket] = None
         self.is_disturbed |= is_outdated
         if self._ready:
             self._work.set()
 
-    def put_back(self, socket: Socket, subscriptions: Iterable[Subscription]) -> None:
+    def put_back(self, socket: Socket, subscriptions: Collection[Subscription]) -> None:
         """A parcel of the socket's is done with, after the last of which it is ready again. These subscriptions, as far
         as they still are, are dirty again."""
         if socket.busy:
             socket.busy -= 1
+        if not socket.dirty and not subscriptions:  # as it nearly always is
+            return
         for subscription in subscriptions:
             if subscription.is_current:
                 subscription.causes |= subscription.made_for
@@ -64,15 +68,17 @@ class Backlog:
         """The next batch: of sockets that are ready, in turn, what is dirty, and not more than there is room for; they
         are busy from now on. Without requests, what is asked for waits until ``resume``."""
         batch: Batch = {}
-        done: list[Socket] = []
+        taken: list[Socket] = []
         for socket in self._ready:
             if room <= 0:
                 break
-            done.append(socket)
+            taken.append(socket)
             dirty = socket.dirty
-            items = [one for one in dirty if with_requests or not one.requests]
-            if len(items) < len(dirty):
-                self._asking[socket] = None
+            items = [*dirty]
+            if socket.unanswered and not with_requests:
+                items = [one for one in items if not one.requests]
+                if len(items) < len(dirty):
+                    self._asking[socket] = None
             if len(items) > room:
                 items = items[:room]
             if len(items) == len(dirty):
@@ -85,10 +91,12 @@ class Backlog:
             if items:
                 batch[socket], socket.busy = items, 1
             room -= len(items) or 1
-        for socket in done:
-            del self._ready[socket]
-        if not self._ready:
+        if len(taken) == len(self._ready):
+            self._ready.clear()
             self._work.clear()
+        else:
+            for socket in taken:
+                del self._ready[socket]
         return batch
 
     def resume(self) -> None:

@@ -161,7 +161,7 @@ class Delivery:
         socket.patience = self._loop.call_soon(self._hub.expel, socket, TOO_SLOW)
 
     async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
-        made = decided or []
+        made = decided or ()
         for position, (subscription, decision) in enumerate(made):
             if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
@@ -178,15 +178,16 @@ class Delivery:
                         break
                     if subscription.basis:
                         self._recorder.show(subscription, decision)
-                await self._send(socket, frame)
+                await socket.send(frame)
+                self._note_sent(socket)
         if decided is not None:
-            self._backlog.put_back(socket, [])
+            self._backlog.put_back(socket, ())
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
-            await self._send(socket, frames.delayed() if socket.is_behind else frames.current())
+            await socket.send(frames.delayed() if socket.is_behind else frames.current())
+            self._note_sent(socket)
 
-    async def _send(self, socket: Socket, frame: str) -> None:
-        await socket.send(frame)
+    def _note_sent(self, socket: Socket) -> None:
         self._frames_sent += 1
         if socket.patience is not None:  # it takes something, if slowly
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
@@ -217,14 +218,20 @@ class Delivery:
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
-        requests, was_admitted = len(subscription.requests), subscription.admitted
-        texts = subscription.settle(decision)
         if subscription.basis:
-            self._recorder.settled(subscription, decision, requests, was_admitted)
-            if decision is None and len(texts) > requests:  # something was taken away besides
-                self._recorder.took_away(subscription)
+            texts = self._settle_on_record(subscription, decision)
+        else:
+            texts = subscription.settle(decision)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
             self._hub.forget(subscription)
+        return texts
+
+    def _settle_on_record(self, subscription: Subscription, decision: Decision) -> list[str]:
+        requests, was_admitted = len(subscription.requests), subscription.admitted
+        texts = subscription.settle(decision)
+        self._recorder.settled(subscription, decision, requests, was_admitted)
+        if decision is None and len(texts) > requests:  # something was taken away besides
+            self._recorder.took_away(subscription)
         return texts
 
 

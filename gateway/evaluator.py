@@ -36,6 +36,8 @@ LONGEST_EVALUATION = 5.0
 # Seconds. A batch in which something is refused is handed out so long after it was begun, or a multiple of it: not when
 # it is known that there is nothing to see, which takes less long for what never existed than for what may not be seen.
 REFUSAL_BEAT = 0.05
+# Stands for a decision that was not made.
+UNDECIDED = object()
 
 
 class Watched(Protocol):
@@ -131,12 +133,14 @@ class Evaluator:
             for item in taken:
                 if item.receipt is not None:  # for what was made before, and not sent
                     self._recorder.withhold(item)
-                pair = item.pair
-                if pair in decisions:
-                    item.verified, item.basis, item.level = verified, bases.get(pair, ""), levels[pair.publication]
-                    decision = decisions[pair]
+                decision: Any = decisions.get(item.pair, UNDECIDED)
+                if decision is not UNDECIDED:
+                    item.verified = verified
+                    if bases or item.basis:
+                        item.basis, item.level = bases.get(item.pair, ""), levels[item.pair.publication]
+                    if decision is None and item.requests:
+                        refuses = True
                     decided.append((item, decision))
-                    refuses = refuses or (decision is None and bool(item.requests))
             parcels.append((socket, decided, expires))
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)

@@ -122,14 +122,14 @@ class Subscription:
         subscription is not ``admitted``. One with an ``etag`` says that the client holds something, which is taken
         from it before: whether it ever was there is not asked, and so not told.
         """
+        if decision is not None and not self.requests and decision.etag != self.etag:  # as it nearly always is
+            self.etag, self.doubted = decision.etag, None
+            return [frames.updated(self.pair, decision)]
         requests, self.requests = self.requests, []
         doubted, self.doubted = self.doubted, None
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests, doubted)
-        if not requests and decision.etag != self.etag:  # as it nearly always is
-            self.etag = decision.etag
-            return [frames.updated(self.pair, decision)]
         is_shown = self.would_show(decision, requests)
         if not self.admitted:
             self.admitted, self.since = True, time()
