@@ -74,11 +74,9 @@ class Backlog:
                 break
             taken.append(socket)
             dirty = socket.dirty
-            items = [*dirty]
-            if socket.unanswered and not with_requests:
-                items = [one for one in items if not one.requests]
-                if len(items) < len(dirty):
-                    self._asking[socket] = None
+            items = [*dirty] if with_requests else [one for one in dirty if not one.requests]
+            if len(items) < len(dirty):
+                self._asking[socket] = None
             if len(items) > room:
                 items = items[:room]
             if len(items) == len(dirty):
