@@ -6,6 +6,7 @@ anew, in one consistent read of the database.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from time import perf_counter
@@ -76,7 +77,7 @@ def evaluate(pairs: Iterable[Pair], grounds: Grounds | None = None) -> dict[Pair
     begun = perf_counter()
     try:
         decisions = decide_batch(list(dict.fromkeys(pairs)), grounds)
-        observe("evaluation_audiences", len({id(view) for view in decisions.values() if view is not None}))
+        observe("evaluation_audiences", len(set(map(id, decisions.values())) - {id(None)}))
         return decisions
     finally:
         observe("evaluation_seconds", perf_counter() - begun)
@@ -111,9 +112,9 @@ def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, De
 
 
 def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
-    watched: Watched = {}
+    watched: Watched = defaultdict(list)
     for pair in pairs:
-        watched.setdefault((pair.publication, pair.hashid), []).append(pair)
+        watched[pair.publication, pair.hashid].append(pair)
     wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
@@ -218,7 +219,7 @@ def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
     """The viewers as they are now, with their rights on the objects, read after the content: one query for all
     viewers, and three for each publication, also for objects that are not there; three more where permissions on whole
     models are asked for."""
-    rights = Rights(pair.viewer for pair in pairs)
+    rights = Rights([pair.viewer for pair in pairs])
     for publication, keys in wanted.items():
         rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
         rights.read(publication.model, keys, publication.asks_for)
@@ -252,8 +253,9 @@ def show(
         if grounds is not None:
             grounds.rest(watching, ground)
         shown: dict[Viewer, View] = {}
+        viewers = rights.there if len(watching) == len(pairs) else rights.there & {pair.viewer for pair in watching}
         try:
-            for view, audience in views(publication, inquiry, rights.there & {pair.viewer for pair in watching}):
+            for view, audience in views(publication, inquiry, viewers):
                 shown |= dict.fromkeys(audience, view)
         except DatabaseFailure:
             raise

@@ -44,7 +44,6 @@ class Rights:
     """
 
     def __init__(self, viewers: Iterable[Viewer]) -> None:
-        asked = list(dict.fromkeys(viewers))
         self.keys: dict[Viewer, Any] = {}
         self._superusers: set[Any] = set()
         self._fresh: dict[Viewer, Viewer] = {}
@@ -53,7 +52,7 @@ class Rights:
         self._expected: dict[type[Model], dict[Any, Model]] = {}
         # What others have worked out for all viewers together.
         self.memo: dict[Any, Any] = {}
-        self._read_accounts(asked)
+        self._read_accounts(list(viewers))
 
     def _read_accounts(self, viewers: list[Viewer]) -> None:
         users = get_user_model()
@@ -65,9 +64,12 @@ class Rights:
         found = accounts(users, wanted)
         self._superusers = set(found.get(True, ()))
         there = self._superusers.union(found.get(False, ()))
-        self.keys = {
-            viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in there
-        }
+        if there.issuperset(wanted):  # as they nearly always are
+            self.keys = dict(zip(viewers, wanted, strict=True))
+        else:
+            self.keys = {
+                viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in there
+            }
 
     def _load(self, viewers: Iterable[Viewer]) -> None:
         self._fresh = refresh(viewers)
@@ -99,10 +101,13 @@ class Rights:
         """The viewer's user as it is now, with what was prefetched; for looking at, not for the application's code."""
         return self._bare(viewer).user
 
-    def being(self, keys: Iterable[Any]) -> set[Viewer]:
+    def being(self, keys: Iterable[Any]) -> AbstractSet[Viewer]:
         """The viewers whose user has one of these keys; None stands for the anonymous ones."""
-        found = self._viewer_of.keys() & keys
-        viewers = set(map(self._viewer_of.__getitem__, found))
+        of = self._viewer_of
+        found = of.keys() & keys
+        if 2 * len(found) > len(of) and not self._further:  # fewer are to be left out
+            return self.there.difference(map(of.__getitem__, of.keys() - found))
+        viewers = set(map(of.__getitem__, found))
         for key in found & self._further.keys():
             viewers.update(self._further[key])
         return viewers
@@ -120,7 +125,7 @@ class Rights:
     @cached_property
     def _viewer_of(self) -> dict[Any, Viewer]:
         """A viewer for each key; nearly always the only one."""
-        return {key: viewer for viewer, key in self.keys.items()}
+        return dict(zip(self.keys.values(), self.keys, strict=True))
 
     @cached_property
     def _further(self) -> dict[Any, list[Viewer]]:
@@ -135,7 +140,8 @@ class Rights:
     @cached_property
     def alike(self) -> list[AbstractSet[Viewer]]:
         """The viewers, divided by all but the user that may shape what they are shown."""
-        if len({viewer.surroundings for viewer in self.keys}) <= 1:
+        surroundings = [viewer.surroundings for viewer in self.keys]
+        if surroundings.count(next(iter(surroundings), ())) == len(surroundings):
             return [self.there]
         alike: dict[tuple[str, ...], set[Viewer]] = {}
         for viewer in self.keys:
