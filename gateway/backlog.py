@@ -19,16 +19,24 @@ class Backlog:
     def __init__(self, sockets: Collection[Socket]) -> None:
         self.is_disturbed = False  # something was outdated since this was last looked at
         self._sockets = sockets
+        # All that is watched of an object that changed, and why: looked at one by one when it is taken.
+        self._changed: dict[int, tuple[Collection[Subscription], int]] = {}
         self._ready: dict[Socket, None] = {}  # not busy, and something of theirs is dirty
         self._asking: dict[Socket, None] = {}  # have asked for something while requests had to wait
         self._work = asyncio.Event()
 
     def __bool__(self) -> bool:
-        return bool(self._ready)
+        return bool(self._ready or self._changed)
 
     async def wait(self) -> None:
         """Until there is something to be done."""
         await self._work.wait()
+
+    def mark_all(self, subscriptions: Collection[Subscription], cause: int) -> None:
+        """The same as ``mark``, for all that are among these when their turn comes."""
+        _, causes = self._changed.get(id(subscriptions), (subscriptions, 0))
+        self._changed[id(subscriptions)] = subscriptions, causes | cause
+        self._work.set()
 
     def mark(self, subscriptions: Iterable[Subscription], cause: int, *, is_outdated: bool = False) -> None:
         """Have these evaluated, as far as they still are, when their sockets are ready. ``is_outdated``: what was made
@@ -60,6 +68,10 @@ class Backlog:
         if socket.dirty and socket in self._sockets:
             self._turn_to(socket)
 
+    def awaits(self, socket: Socket) -> bool:
+        """Whether an object changed that the socket watches, and it was not taken since."""
+        return any(one in all_to for all_to, _ in self._changed.values() for one in socket.subscriptions.values())
+
     def forget(self, socket: Socket) -> None:
         self._ready.pop(socket, None)
         self._asking.pop(socket, None)
@@ -89,13 +101,37 @@ class Backlog:
             if items:
                 batch[socket], socket.busy = items, 1
             room -= len(items) or 1
-        if len(taken) == len(self._ready):
-            self._ready.clear()
+        for socket in taken:
+            del self._ready[socket]
+        self._take_changed(batch, room, with_requests)
+        if not self:
             self._work.clear()
-        else:
-            for socket in taken:
-                del self._ready[socket]
         return batch
+
+    def _take_changed(self, batch: Batch, room: int, with_requests: bool) -> None:
+        """Add what is watched of changed objects, and has nothing else to be done about; the rest of it is marked."""
+        changed, self._changed = self._changed, {}
+        taken = {subscription for items in batch.values() for subscription in items} if changed else ()
+        for subscriptions, cause in changed.values():
+            rest: list[Subscription] = []
+            for subscription in subscriptions:
+                socket = subscription.socket
+                if subscription in taken:
+                    subscription.made_for |= cause
+                    continue
+                if socket.dirty or room <= 0 or (subscription.requests and not with_requests):
+                    rest.append(subscription)
+                    continue
+                if not socket.busy:
+                    batch[socket], socket.busy = [subscription], 1
+                elif socket in batch:
+                    batch[socket].append(subscription)
+                else:
+                    rest.append(subscription)
+                    continue
+                subscription.made_for, subscription.causes = subscription.causes | cause, 0
+                room -= 1
+            self.mark(rest, cause)
 
     def resume(self) -> None:
         """What was asked for may be answered again."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..serializers.names import names_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rest_framework.serializers import BaseSerializer
 
     from ..permissions.viewers import Viewer
@@ -38,6 +40,16 @@ class View:
 
 # The decision about a pair: what to show, or None where there is nothing to see.
 Decision = View | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Made:
+    """What was decided in one evaluation, and until when it may be sent, in the loop's time."""
+
+    decisions: Mapping[Pair, Decision]
+    expires: float
+    verified: float = 0.0  # when it was begun, in seconds since the epoch
+    is_on_record: bool = False
 
 
 def fields_of(view: View) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
 from . import frames
+from .decisions import Made
 from .logs import report
 from .metrics import count
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable
+    from collections.abc import Collection, Coroutine, Iterable, Sequence
 
     from .backlog import Backlog
     from .decisions import Decision
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     from .subscriptions import Socket, Subscription
     from .tracing import Way
 
-    Decided = tuple[Subscription, Decision]
-    # What a socket is to be sent, and until when, in the loop's time: afterwards it is made anew.
-    # None stands for news of the server only, which are told whatever else is being done about the socket.
-    Parcel = tuple[Socket, list[Decided] | None, float]
+    # What of what was made a socket is to be sent. None stands for news of the server only, which are told whatever
+    # else is being done about the socket.
+    Parcel = tuple[Socket, Sequence[Subscription] | None, Made]
 
 # A view that was not sent this many seconds after it was made is not sent, but made anew.
 VIEW_LIFETIME = 1.0
@@ -34,6 +34,7 @@ SENDS_IN_A_ROW = 250
 UNKNOWN = ""
 # WebSocket close codes: for an error of the server's (RFC 6455, 7.4.1); for a client that takes nothing.
 INTERNAL_ERROR, TOO_SLOW = 1011, 4408
+NOTHING = Made({}, inf)
 
 
 class Sender(Protocol):
@@ -80,7 +81,7 @@ class Delivery:
 
     def tell(self, sockets: Iterable[Socket]) -> None:
         """Send these what is new of the server; who is being sent to is told afterwards."""
-        self.hand_out([(socket, None, inf) for socket in sockets if socket.delivery is None])
+        self.hand_out([(socket, None, NOTHING) for socket in sockets if socket.delivery is None])
 
     def abandon(self, socket: Socket) -> None:
         """Wait no longer for what is being sent to a socket."""
@@ -109,13 +110,22 @@ class Delivery:
             for _ in range(SENDS_IN_A_ROW):
                 if not self.due or self.runner is not runner:
                     break
-                socket, decided, expires = parcel = self.due.popleft()
+                socket, taken, made = parcel = self.due.popleft()
                 if socket.delivery is not None:  # news are being told, or what was made comes before
                     socket.parcels.append(parcel)
                     continue
                 socket.delivery, self._sending_to = runner, socket
                 try:
-                    await self._deliver(socket, decided, expires)
+                    frame = self._only_frame(socket, taken, made)
+                    if frame is None:
+                        await self._deliver(socket, taken, made)
+                    else:
+                        del parcel, made  # a client that takes long keeps nothing of what is others'
+                        await socket.send(frame)
+                        self._note_sent(socket)
+                        self._backlog.put_back(socket, ())
+                    if self._hub.has_news(socket):
+                        await self._tell(socket)
                 except (Exception, asyncio.CancelledError) as error:
                     await self._give_up(socket, error)
                 socket.delivery = None
@@ -137,11 +147,11 @@ class Delivery:
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
         parcels, socket.parcels = socket.parcels, []
-        for socket, decided, expires in reversed(parcels):
-            if decided and self._loop.time() > expires:
-                self._backlog.put_back(socket, [one for one, _ in decided])
+        for socket, taken, made in reversed(parcels):
+            if taken and self._loop.time() > made.expires:
+                self._backlog.put_back(socket, taken)
             else:
-                self.due.appendleft((socket, decided, expires))
+                self.due.appendleft((socket, taken, made))
         self._run_on()
 
     def _be_patient(self, runner: asyncio.Task[None] | None) -> None:
@@ -160,28 +170,45 @@ class Delivery:
         # What was waiting has one more turn: where the whole loop stood still, it was not the client.
         socket.patience = self._loop.call_soon(self._hub.expel, socket, TOO_SLOW)
 
-    async def _deliver(self, socket: Socket, decided: list[Decided] | None, expires: float) -> None:
-        made = decided or ()
-        for position, (subscription, decision) in enumerate(made):
+    def _only_frame(self, socket: Socket, taken: Sequence[Subscription] | None, made: Made) -> str | None:
+        """The frame that is all that there is to be sent of it, as nearly always: one view, that is another than the
+        client holds, and nothing that was asked for, outdated or is on record. It is settled then."""
+        if taken is None or len(taken) != 1 or socket.dirty or made.is_on_record:
+            return None
+        [subscription] = taken
+        view = made.decisions[subscription.pair]
+        if view is None or subscription.requests or view.etag == subscription.etag or not subscription.is_current:
+            return None
+        subscription.verified, subscription.basis = made.verified, ""
+        return subscription.renew(view)
+
+    async def _deliver(self, socket: Socket, taken: Sequence[Subscription] | None, made: Made) -> None:
+        items = taken or ()
+        for position, subscription in enumerate(items):
+            decision = made.decisions[subscription.pair]
+            if not made.is_on_record:
+                subscription.verified, subscription.basis = made.verified, ""
             if socket.dirty and socket.dirty.get(subscription) and not is_refusal(subscription, decision):
                 continue  # rights changed since it was made
             if subscription.basis and not self._recorder.may_settle(subscription, decision):
                 self._backlog.mark([subscription], subscription.made_for)
                 continue
-            if position and self._loop.time() > expires:
-                self._backlog.put_back(socket, [one for one, _ in made[position:]])
+            if position and self._loop.time() > made.expires:
+                self._backlog.put_back(socket, items[position:])
                 return
             for number, frame in enumerate(self._settle(subscription, decision)):
                 if decision is not None and frame is decision.frame:
-                    if number and self._is_too_late(subscription, expires):
+                    if number and self._is_too_late(subscription, made.expires):
                         subscription.etag = UNKNOWN
                         break
                     if subscription.basis:
                         self._recorder.show(subscription, decision)
                 await socket.send(frame)
                 self._note_sent(socket)
-        if decided is not None:
+        if taken is not None:
             self._backlog.put_back(socket, ())
+
+    async def _tell(self, socket: Socket) -> None:
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await socket.send(frames.delayed() if socket.is_behind else frames.current())
@@ -218,10 +245,8 @@ class Delivery:
     def _settle(self, subscription: Subscription, decision: Decision) -> list[str]:
         if not subscription.is_current:
             return []
-        if subscription.basis:
-            texts = self._settle_on_record(subscription, decision)
-        else:
-            texts = subscription.settle(decision)
+        is_on_record = bool(subscription.basis)
+        texts = self._settle_on_record(subscription, decision) if is_on_record else subscription.settle(decision)
         if not subscription.admitted:  # refused; what is asked from here on is a new subscription
             self._hub.forget(subscription)
         return texts

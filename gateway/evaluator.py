@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
 from . import delivery
+from .decisions import Made
 from .entries import RETRY
 from .evaluation import evaluate
 from .grounds import Grounds
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
 
     from .backlog import Backlog, Batch
     from .decisions import Decision, Pair
-    from .delivery import Decided, Delivery, Parcel
+    from .delivery import Delivery, Parcel
     from .publications import Level, Publication
     from .recorder import Recorder
     from .subscriptions import Socket, Subscription
 
-    # What was made for a socket, and until when it may be sent, in the loop's time.
-    Made = tuple[Socket, list[Decided], float]
+    Full = tuple[Socket, list[Subscription], Made]
 
 
 # Seconds that an evaluation may take before everybody is told that it takes long.
@@ -36,8 +36,6 @@ LONGEST_EVALUATION = 5.0
 # Seconds. A batch in which something is refused is handed out so long after it was begun, or a multiple of it: not when
 # it is known that there is nothing to see, which takes less long for what never existed than for what may not be seen.
 REFUSAL_BEAT = 0.05
-# Stands for a decision that was not made.
-UNDECIDED = object()
 
 
 class Watched(Protocol):
@@ -111,76 +109,83 @@ class Evaluator:
         way = Way()
         verified = time()  # not later than what is read
         patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
+        is_on_record = any(level != "off" for level in levels.values())
         try:
-            if all(level == "off" for level in levels.values()):
-                decisions = await self._worker.do(way.evaluating(evaluate), pairs)
-            else:
+            if is_on_record:
                 decisions, bases = await self._worker.do(way.evaluating(evaluate_on_record), pairs)
+            else:
+                decisions = await self._worker.do(way.evaluating(evaluate), pairs)
         except Exception as error:
             report("evaluation_failed", "Nothing could be evaluated; it is tried again.", error)
         finally:
             patience.cancel()
             was_stuck, self.is_stuck = self.is_stuck, False
-        expires = self._loop.time() + delivery.VIEW_LIFETIME
+        made = Made(decisions, self._loop.time() + delivery.VIEW_LIFETIME, verified, is_on_record)
         await self._delivery.finish()  # at most one batch waits to be sent while the next is evaluated
         self._adapt(items)
+        parcels: list[Full] = [(socket, taken, made) for socket, taken in batch.items()]
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
-        parcels: list[Made] = []
-        refuses = False
-        for socket, taken in batch.items():
-            decided: list[Decided] = []
-            for item in taken:
-                if item.receipt is not None:  # for what was made before, and not sent
-                    self._recorder.withhold(item)
-                decision: Any = decisions.get(item.pair, UNDECIDED)
-                if decision is not UNDECIDED:
-                    item.verified = verified
-                    if bases or item.basis:
-                        item.basis, item.level = bases.get(item.pair, ""), levels[item.pair.publication]
-                    if decision is None and item.requests:
-                        refuses = True
-                    decided.append((item, decision))
-            parcels.append((socket, decided, expires))
+            items = [item for item in items if item.pair in decisions]
+            parcels = [(socket, [one for one in taken if one.pair in decisions], made) for socket, taken, _ in parcels]
+        if is_on_record:
+            self._put_on_record(items, made, bases, levels)
+        refuses = None in decisions.values() and any(item.requests and not decisions[item.pair] for item in items)
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)
         self._hand_out(parcels, begun, refuses, way)
         if was_stuck:
             self._hub.tell(self._hub.sockets)
 
+    def _put_on_record(
+        self,
+        items: Collection[Subscription],
+        made: Made,
+        bases: Mapping[Pair, str],
+        levels: Mapping[Publication, Level],
+    ) -> None:
+        for item in items:
+            if item.receipt is not None:  # for what was made before, and not sent
+                self._recorder.withhold(item)
+            item.verified, item.basis = made.verified, bases.get(item.pair, "")
+            item.level = levels[item.pair.publication]
+
     def _set_apart(
-        self, parcels: list[Made], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
-    ) -> list[Made]:
+        self, parcels: list[Full], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
+    ) -> list[Full]:
         """The parcels without what has to be on record before it is shown, which follows when it is. Their sockets are
         busy until both were sent."""
-        apart: list[Made] = []
-        others: list[Made] = []
-        for socket, decided, expires in parcels:
-            strict: list[Decided] = []
-            rest: list[Decided] = []
-            for item, decision in decided:
+        apart: list[Full] = []
+        others: list[Full] = []
+        for socket, taken, made in parcels:
+            strict: list[Subscription] = []
+            rest: list[Subscription] = []
+            for item in taken:
+                decision = made.decisions.get(item.pair)
                 is_strict = levels[item.pair.publication] == "strict"
                 has_to_wait = is_strict and decision is not None and item.would_show(decision, item.requests)
-                (strict if has_to_wait else rest).append((item, decision))
+                (strict if has_to_wait else rest).append(item)
             if strict:
-                apart.append((socket, strict, expires))
+                apart.append((socket, strict, made))
                 socket.busy += bool(rest)
             if rest or not strict:
-                others.append((socket, rest, expires))
+                others.append((socket, rest, made))
         if apart:
             self._hub.spawn(self._hand_out_when_on_record(apart, begun, refuses, way))
         return others
 
-    async def _hand_out_when_on_record(self, parcels: list[Made], begun: float, refuses: bool, way: Way) -> None:
-        showings: list[Any] = [one for _, decided, _ in parcels for one in decided]
+    async def _hand_out_when_on_record(self, parcels: list[Full], begun: float, refuses: bool, way: Way) -> None:
+        made = parcels[0][2]
+        items = [item for _, taken, _ in parcels for item in taken]
+        showings: list[Any] = [(item, made.decisions[item.pair]) for item in items]
         try:
             is_on_record = await self._recorder.authorize(showings)
         except Exception as error:  # not of the sink's, which are its own affair: nobody is left waiting by any
             report("hub_failed", "What is to be shown could not be put on record; it is tried again.", error)
             is_on_record = False
-        if not is_on_record or self._loop.time() > parcels[0][2]:
-            self._try_again_later([item for item, _ in showings], {})
-            parcels = [(socket, [], expires) for socket, _, expires in parcels]
+        if not is_on_record or self._loop.time() > made.expires:
+            self._try_again_later(items, {})
+            parcels = [(socket, [], made) for socket, _, _ in parcels]
         self._hand_out(parcels, begun, refuses, way)
 
     def _hand_out(self, parcels: Sequence[Parcel], begun: float, refuses: bool, way: Way) -> None:

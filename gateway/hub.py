@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextvars import Context
-from functools import partial
 from itertools import count as count_from
 from secrets import token_hex
 from time import monotonic
@@ -71,7 +70,7 @@ class Hub:
         self._numbers = count_from(1)  # of its sockets
         self.swept = monotonic()  # from end to end; before it ever was, it was all new
         self._tasks: set[asyncio.Task[None]] = set()
-        self._registry = Registry(look=partial(self.look_again, cause=CHANGE))
+        self._registry = Registry(look=self._look_at_all)
         self._logged_out: dict[str, float] = {}  # tokens of sessions, and when (in the loop's time)
         self._paces: dict[Notice, Pace] = {}  # of notices that rights changed
         self._most_paces = MOST_PACES  # before those that are over are forgotten
@@ -288,13 +287,16 @@ class Hub:
             is_behind = not self._evaluator.undecided.keys().isdisjoint(socket.subscriptions.values())
         if is_behind == socket.is_behind:
             return False
-        is_left = socket.busy or socket.dirty or socket.unanswered
+        is_left = socket.busy or socket.dirty or socket.unanswered or self._backlog.awaits(socket)
         return (is_behind or not is_left) and socket in self.sockets
 
     def tell(self, sockets: Iterable[Socket]) -> None:
         """Have those told for whom there is news; also while what they watch is being evaluated."""
         if news := [socket for socket in sockets if self.has_news(socket)]:
             self._delivery.tell(news)
+
+    def _look_at_all(self, subscriptions: Collection[Subscription]) -> None:
+        self._backlog.mark_all(subscriptions, CHANGE)
 
     def look_again(self, subscriptions: Iterable[Subscription], cause: int) -> None:
         """Have these evaluated, as far as they are still there, when their sockets are ready."""

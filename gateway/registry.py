@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .subscriptions import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from .notices import Notice
     from .subscriptions import Key, Socket, Subscription
@@ -20,7 +20,7 @@ class Registry:
     ``look`` is called, at the pace of the object, with all subscriptions to one that changed.
     """
 
-    def __init__(self, look: Callable[[Iterable[Subscription]], None]) -> None:
+    def __init__(self, look: Callable[[Collection[Subscription]], None]) -> None:
         self.sockets: set[Socket] = set()
         self.watching: dict[Key, Watch] = {}
         self.by_token: dict[str, dict[Socket, None]] = {}

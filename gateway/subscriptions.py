@@ -13,7 +13,7 @@ from .paces import Pace
 
 if TYPE_CHECKING:
     from asyncio import Handle, Task, TimerHandle
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from ..permissions.viewers import Viewer
     from .credentials import Credentials
@@ -122,14 +122,13 @@ class Subscription:
         subscription is not ``admitted``. One with an ``etag`` says that the client holds something, which is taken
         from it before: whether it ever was there is not asked, and so not told.
         """
-        if decision is not None and not self.requests and decision.etag != self.etag:  # as it nearly always is
-            self.etag, self.doubted = decision.etag, None
-            return [frames.updated(self.pair, decision)]
         requests, self.requests = self.requests, []
         doubted, self.doubted = self.doubted, None
         self.socket.unanswered -= len(requests)
         if decision is None:
             return self._take_away(requests, doubted)
+        if not requests and decision.etag != self.etag:
+            return [self.renew(decision)]
         is_shown = self.would_show(decision, requests)
         if not self.admitted:
             self.admitted, self.since = True, time()
@@ -138,6 +137,11 @@ class Subscription:
             count("frames_suppressed")
         answers = [frames.subscribed(self.pair, request.request_id) for request in requests if request.wants_ack]
         return [*answers, frames.updated(self.pair, decision)] if is_shown else answers
+
+    def renew(self, view: View) -> str:
+        """The frame that shows a view which is another than the client holds, where nothing was asked for."""
+        self.etag, self.doubted = view.etag, None
+        return view.frame or frames.updated(self.pair, view)
 
     def would_show(self, view: View, requests: Sequence[Message]) -> bool:
         """Whether the client is shown this view, where these requests are answered by it: it holds another, or may."""
@@ -171,6 +175,6 @@ class Watch:
 
     __slots__ = ("pace", "subscriptions")
 
-    def __init__(self, look: Callable[[Iterable[Subscription]], None]) -> None:
+    def __init__(self, look: Callable[[Collection[Subscription]], None]) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.pace = Pace(partial(look, self.subscriptions))

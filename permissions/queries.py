@@ -115,7 +115,7 @@ def names_of(model: type[Model]) -> list[str]:
     return [field.attname for field in model._meta.concrete_fields]
 
 
-def is_bare(found: QuerySet[Any, Any]) -> bool:
+def is_bare(found: Any) -> bool:
     """Whether a queryset gives the instances that it finds with all their fields, and with nothing else."""
     query = found.query
     return (

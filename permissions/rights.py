@@ -118,7 +118,7 @@ class Rights:
         return frozenset(self.keys)
 
     @cached_property
-    def known(self) -> set[Viewer]:
+    def known(self) -> AbstractSet[Viewer]:
         """The viewers who are not anonymous."""
         return self.being(self._viewer_of.keys() - {None})
 
@@ -260,7 +260,7 @@ class Rights:
             for name in ("_get_permissions", "_get_user_permissions", "_get_group_permissions")
         )
 
-    def holding(self, viewers: AbstractSet[Viewer], perm: str, obj: Model | None = None) -> set[Viewer] | None:
+    def holding(self, viewers: AbstractSet[Viewer], perm: str, obj: Model | None = None) -> AbstractSet[Viewer] | None:
         """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
         if not self._decide or (obj is None and not self._decide_about_models):
             return None

@@ -266,7 +266,7 @@ def is_owner(path: str) -> Permission:
     def owns(viewer: Viewer, instance: Model) -> bool:
         return viewer.user.is_authenticated and identity(viewer.user) in values_at(instance, path)
 
-    def own(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
+    def own(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> AbstractSet[Viewer]:
         users = get_user_model()._meta.concrete_model
         owners = {key for model, key in values_at(instance, path) if model is users} - {None}
         return rights.being(owners) & viewers
@@ -325,7 +325,7 @@ def is_user(instance: Model) -> bool:
     return isinstance(instance, get_user_model())
 
 
-def themselves(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> set[Viewer]:
+def themselves(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> AbstractSet[Viewer]:
     model, key = identity(instance)
     if key is None or not is_user(instance) or model is not get_user_model()._meta.concrete_model:
         return set()

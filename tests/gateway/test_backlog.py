@@ -51,6 +51,63 @@ async def test_a_batch_is_what_there_is_room_for_in_turn(sockets, watching):
     assert taken(backlog.take(3, with_requests=True)) == {second: ["1"]}
 
 
+async def test_all_that_is_watched_of_what_changed_is_one_batch(sockets, watching):
+    backlog = Backlog(sockets)
+    (first, some), (second, others) = watching(3), watching(2)
+    changed = [dict.fromkeys([some[0], others[0]]), dict.fromkeys([some[1], others[1]])]
+
+    for subscriptions in (*changed, changed[0]):
+        backlog.mark_all(subscriptions, CHANGE)
+    backlog.mark_all(changed[1], SWEEP)
+    assert [backlog.awaits(socket) for socket in (first, second, watching(1)[0])] == [True, True, False]
+    del changed[0][others[0]]  # given up
+    assert taken(backlog.take(10, with_requests=True)) == {first: ["0", "1"], second: ["1"]}
+
+    assert (first.busy, second.busy, bool(backlog), backlog.awaits(first)) == (1, 1, False, False)
+    assert [one.made_for for one in (*some, *others)] == [CHANGE, CHANGE | SWEEP, 0, 0, CHANGE | SWEEP]
+    assert not any(one.causes for one in (*some, *others))
+    assert backlog.take(10, with_requests=True) == {}
+
+
+async def test_who_is_busy_is_marked_and_has_their_turn_afterwards(sockets, watching):
+    backlog = Backlog(sockets)
+    (first, [some]), (second, [other]) = watching(1), watching(1)
+    changed = dict.fromkeys([some, other])
+    backlog.mark([some], CHANGE)
+    backlog.take(10, with_requests=True)
+
+    backlog.mark_all(changed, CHANGE)
+    assert taken(backlog.take(10, with_requests=True)) == {second: ["0"]}
+    backlog.put_back(first, [])
+    assert taken(backlog.take(10, with_requests=True)) == {first: ["0"]}
+
+
+async def test_what_was_marked_otherwise_or_finds_no_room_is_taken_as_ever(sockets, watching):
+    backlog = Backlog(sockets)
+    (first, some), (second, [other]), (third, [last]) = watching(2), watching(1), watching(1)
+    backlog.mark([some[1]], SWEEP)
+    backlog.mark_all(dict.fromkeys([some[0], other, last]), CHANGE)
+
+    assert taken(backlog.take(1, with_requests=True)) == {first: ["1"]}
+    assert taken(backlog.take(1, with_requests=True)) == {second: ["0"]}
+    backlog.mark_all(dict.fromkeys([some[0]]), CHANGE)
+    backlog.put_back(first, [])
+    assert taken(backlog.take(10, with_requests=True)) == {third: ["0"], first: ["0"]}
+
+
+async def test_a_change_answers_no_request_that_has_to_wait(sockets, watching):
+    backlog = Backlog(sockets)
+    socket, [asked] = watching(1)
+    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))  # could not be decided, and is not dirty
+    backlog.mark_all(dict.fromkeys([asked]), CHANGE)
+
+    assert backlog.take(10, with_requests=False) == {}
+    assert not socket.busy
+
+    backlog.resume()
+    assert taken(backlog.take(10, with_requests=True)) == {socket: ["0"]}
+
+
 async def test_what_is_asked_for_waits_until_it_may_be_answered_and_what_changed_does_not(sockets, watching):
     backlog = Backlog(sockets)
     (asking, [asked, changed]), (other, [also]) = watching(2), watching(1)

@@ -245,6 +245,7 @@ async def test_who_takes_something_now_and_then_stays(world, settings, monkeypat
     [slow] = await world.watch(1)
     slow.reading.clear()
     frames = ["one", "two", "three"]
+    monkeypatch.setattr(Delivery, "_only_frame", lambda *given: None)
     monkeypatch.setattr(Subscription, "settle", lambda subscription, decision: frames)
 
     await world.change()

@@ -22,7 +22,7 @@ from livegate.gateway import courier as courier_module
 from livegate.gateway import delivery, evaluator, listener
 from livegate.gateway import hub as hub_module
 from livegate.gateway.backlog import Backlog
-from livegate.gateway.decisions import View
+from livegate.gateway.decisions import Made, View
 from livegate.gateway.entries import CHANGE, RIGHTS, SWEEP
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.evaluator import Evaluator
@@ -756,7 +756,8 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     reader.socket.busy = True
     # Told while it was made, and before it was handed out.
     world.hub._backlog.mark([subscription], RIGHTS, is_outdated=True)
-    world.hub._delivery.hand_out([(reader.socket, [(subscription, View(b'{"n":6}', "6"))], inf)])
+    made = Made({subscription.pair: View(b'{"n":6}', "6")}, inf)
+    world.hub._delivery.hand_out([(reader.socket, [subscription], made)])
     await world.see([reader])
     await world.settled()
 

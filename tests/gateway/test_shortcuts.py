@@ -19,7 +19,7 @@ from lab.models import Page
 from rest_framework import serializers
 
 from livegate.gateway.credentials import Credentials
-from livegate.gateway.decisions import Pair, View
+from livegate.gateway.decisions import Made, Pair, View
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.hub import Hub
 from livegate.gateway.publications import find
@@ -364,9 +364,9 @@ def socket(viewer):
 
 async def test_of_each_batch_something_is_sent_however_late_it_is(hub, socket):
     first, second = socket.subscriptions.values()
-    late = hub._loop.time() - 1
+    made = Made({one.pair: View(b"{}", "0" * 32) for one in (first, second)}, hub._loop.time() - 1)
 
-    hub._delivery.hand_out([(socket, [(first, View(b"{}", "0" * 32)), (second, View(b"{}", "0" * 32))], late)])
+    hub._delivery.hand_out([(socket, [first, second], made)])
     await until(lambda: hub._delivery.runner is None)
 
     assert len(socket.sent) == 1
