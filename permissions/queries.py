@@ -115,13 +115,13 @@ def names_of(model: type[Model]) -> list[str]:
     return [field.attname for field in model._meta.concrete_fields]
 
 
-def is_bare(found: Any) -> bool:
+def is_bare(found: QuerySet[Any, Any]) -> bool:
     """Whether a queryset gives the instances that it finds with all their fields, and with nothing else."""
-    query = found.query
+    has, query = vars(found), found.query
     return (
         type(found) is QuerySet
         and found._iterable_class is ModelIterable
-        and not (found._prefetch_related_lookups or found._known_related_objects)
+        and not (has["_prefetch_related_lookups"] or has["_known_related_objects"])
         and not (query.select_related or query.annotations or query.extra or query.combinator)
         and query.deferred_loading == (frozenset(), True)
     )
