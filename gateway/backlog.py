@@ -116,21 +116,19 @@ class Backlog:
             rest: list[Subscription] = []
             for subscription in subscriptions:
                 socket = subscription.socket
-                if subscription in taken:
+                if taken and subscription in taken:
                     subscription.made_for |= cause
-                    continue
-                if socket.dirty or room <= 0 or (subscription.requests and not with_requests):
+                elif socket.dirty or room <= 0 or (subscription.requests and not with_requests):
                     rest.append(subscription)
-                    continue
-                if not socket.busy:
-                    batch[socket], socket.busy = [subscription], 1
-                elif socket in batch:
-                    batch[socket].append(subscription)
+                elif socket.busy and socket not in batch:
+                    rest.append(subscription)
                 else:
-                    rest.append(subscription)
-                    continue
-                subscription.made_for, subscription.causes = subscription.causes | cause, 0
-                room -= 1
+                    if socket.busy:
+                        batch[socket].append(subscription)
+                    else:
+                        batch[socket], socket.busy = [subscription], 1
+                    subscription.made_for, subscription.causes = subscription.causes | cause, 0
+                    room -= 1
             self.mark(rest, cause)
 
     def resume(self) -> None:
