@@ -118,9 +118,7 @@ class Backlog:
                 socket = subscription.socket
                 if taken and subscription in taken:
                     subscription.made_for |= cause
-                elif socket.dirty or room <= 0 or (subscription.requests and not with_requests):
-                    rest.append(subscription)
-                elif socket.busy and socket not in batch:
+                elif socket.dirty or room <= 0 or (subscription.requests and not with_requests) or (socket.busy and socket not in batch):
                     rest.append(subscription)
                 else:
                     if socket.busy:
