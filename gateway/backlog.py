@@ -116,9 +116,10 @@ class Backlog:
             rest: list[Subscription] = []
             for subscription in subscriptions:
                 socket = subscription.socket
+                has_to_wait = subscription.requests and not with_requests
                 if taken and subscription in taken:
                     subscription.made_for |= cause
-                elif socket.dirty or room <= 0 or (subscription.requests and not with_requests) or (socket.busy and socket not in batch):
+                elif has_to_wait or socket.dirty or room <= 0 or (socket.busy and socket not in batch):
                     rest.append(subscription)
                 else:
                     if socket.busy:
