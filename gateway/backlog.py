@@ -119,7 +119,7 @@ class Backlog:
                 has_to_wait = subscription.requests and not with_requests
                 if taken and subscription in taken:
                     subscription.made_for |= cause
-                elif has_to_wait or socket.dirty or room <= 0 or (socket.busy and socket not in batch):
+                elif has_to_wait or room <= 0 or (socket.busy and socket not in batch):
                     rest.append(subscription)
                 else:
                     if socket.busy:

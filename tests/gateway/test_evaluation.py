@@ -315,6 +315,23 @@ def test_the_same_viewer_twice_is_decided_once(demo, viewer, republish):
     assert len(asked) == 1
 
 
+def test_of_several_objects_each_is_asked_about_for_those_who_watch_it(demo, viewer, republish):
+    asked = []
+
+    @permission
+    def noted(viewer, card):
+        asked.append((viewer.user.username, card.title))
+        return True
+
+    republish(Card, find("board.Card").serializer, to=noted)
+    other = Card.objects.create(title="Other", organization=demo.card.organization)
+    watching = [(demo.amira, demo.card), (demo.ben, demo.card), (demo.ben, other), (demo.cleo, other)]
+    decisions = evaluate([Pair(viewer(user), find("board.Card"), card.hashid) for user, card in watching])
+
+    assert sorted(asked) == sorted((user.username, card.title) for user, card in watching)
+    assert all(decisions.values())
+
+
 def test_objects_of_several_publications_are_decided_in_one_batch(demo, viewer):
     pages = [Page.objects.create(text=str(number)) for number in range(3)]
     for page in pages[1:]:

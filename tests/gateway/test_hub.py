@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from contextvars import ContextVar
 from math import inf
+from time import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -762,6 +764,35 @@ async def test_what_was_made_before_rights_changed_is_made_anew_and_not_sent(wor
     await world.settled()
 
     assert [len(reader.sent), other.sent] == [1, []]
+
+
+async def test_what_is_known_of_a_subscription_is_that_of_the_last_decision(world):
+    [reader] = await world.watch(1)
+    [subscription] = reader.socket.subscriptions.values()
+    for forget in (lambda: None, lambda: setattr(subscription, "etag", None)):
+        forget()
+        subscription.verified, subscription.basis = 0.0, "as long as it was on record"
+        before = time()
+        await world.change()
+        await world.see([reader])
+        await world.settled()
+        assert (before <= subscription.verified <= time(), subscription.basis) == (True, "")
+        assert subscription.causes == 0
+        assert subscription.made_for == CHANGE
+
+
+async def test_all_is_not_current_while_a_change_has_not_been_looked_at(world):
+    [reader] = await world.watch(1)
+    [watch] = world.hub._registry.watching.values()
+    reader.socket.is_behind = True
+    assert world.hub.has_news(reader.socket)
+
+    world.number = 7
+    world.hub._backlog.mark_all(watch.subscriptions, CHANGE)
+    assert not world.hub.has_news(reader.socket)
+
+    await until(lambda: len(reader.sent) == 2)
+    assert ['"n":7' in reader.sent[0], json.loads(reader.sent[1])] == [True, CURRENT]
 
 
 async def test_a_later_mark_does_not_make_what_is_outdated_worth_sending(world):

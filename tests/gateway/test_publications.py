@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from board.models import Card
 from board.serializers import CardSerializer, OwnUserSerializer, PublicUserSerializer
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Manager
 from lab.models import Document, ForeignChild, ForeignProxy, Page, Slug, Unpublished
 
 from livegate.gateway import publications
@@ -83,6 +87,16 @@ def test_what_is_chosen_and_is_no_serializer_class_is_an_error(viewer, chosen):
 
     with pytest.raises(TypeError, match="no serializer class"):
         publication.serializer_for(viewer(AnonymousUser()), Unpublished())
+
+
+def test_what_a_manager_of_the_applications_gives_may_be_another_each_time():
+    publication = publish(Unpublished, CardSerializer)
+    manager = type("Todays", (Manager,), {"get_queryset": lambda manager: Unpublished.objects.none()})()
+    with_manager = replace(publication, model=SimpleNamespace(_default_manager=manager))
+
+    assert publication.is_stable
+    assert not with_manager.is_stable
+    assert replace(with_manager, given_queryset=Unpublished.objects.all()).is_stable
 
 
 @pytest.mark.django_db

@@ -7,13 +7,14 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection, connections
 from django.db.models import Manager, QuerySet
+from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
-from lab.models import Document, Page, Slug
+from lab.models import Document, Foreign, ForeignChild, ForeignProxy, Page, Slug, SpecialTracked, Tracked
 
 from livegate.permissions import queries
 from livegate.permissions.aggregates import Collected
 from livegate.permissions.lookups import Among
-from livegate.permissions.queries import is_plain, rows_of
+from livegate.permissions.queries import instances_of, is_bare, is_plain, rows_of
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
@@ -111,6 +112,105 @@ def test_keys_are_collected_as_by_the_queryset():
     for _ in range(2):
         [(key, keys)] = rows_of(owned, is_stable=True, owners=[owner.pk])
         assert (key, set(keys)) == (owner.pk, made)
+
+
+# Instances
+
+
+@pytest.mark.parametrize("model", [Page, Tracked, SpecialTracked, Foreign, ForeignProxy, ForeignChild, Document, Slug])
+@pytest.mark.parametrize("vendor", [connection.vendor, "other"])
+def test_instances_are_those_of_the_queryset(model, vendor, monkeypatch):
+    monkeypatch.setattr(connections["default"], "vendor", vendor)
+    made = [model.objects.create(pk=f"{number}") if model is Slug else model.objects.create() for number in range(4)]
+
+    for some in ([], made[:1], made[1:3], made):
+        keys = [one.pk for one in some]
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as asked:
+                found = instances_of(instances, model, is_stable=True, keys=keys)
+            expected = list(instances(model, keys))
+            assert len(asked) == (1 if keys or vendor != "other" else 0)
+            assert [type(one) for one in found] == [model] * len(some)
+            assert found == expected
+            assert [state(one) for one in found] == [state(one) for one in expected]
+
+
+def instances(model, keys):
+    return model._base_manager.filter(Among("pk", keys)).order_by("pk")
+
+
+def state(instance):
+    values = {field.attname: getattr(instance, field.attname) for field in instance._meta.concrete_fields}
+    return vars(instance).keys(), values, vars(instance._state).keys(), instance._state.db, instance._state.adding
+
+
+def test_it_is_the_model_that_makes_them(monkeypatch):
+    made = []
+
+    def from_db(db, names, values):
+        made.append((db, dict(zip(names, values, strict=True))))
+        return Page(**made[-1][1])
+
+    page = Page.objects.create(text="text")
+    monkeypatch.setattr(Page, "from_db", from_db)
+
+    assert instances_of(instances, Page, is_stable=True, keys=[page.pk]) == [page]
+    [(db, values)] = made
+    assert (db, values["id"], values["text"]) == ("default", page.pk, "text")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda pages: pages.select_related("owner"),
+        lambda pages: pages.prefetch_related("editors"),
+        lambda pages: pages.annotate(shout=Upper("text")),
+        lambda pages: pages.only("text"),
+        lambda pages: pages.defer("text"),
+        lambda pages: pages.extra(select={"shout": "upper(text)"}),
+        lambda pages: QuerySubclass(query=pages.query),
+    ],
+)
+def test_whatever_else_a_queryset_gives_is_left_to_it(more):
+    owner = User.objects.create(username="owner")
+    page = Page.objects.create(text="text", owner=owner)
+
+    def build(keys):
+        return more(instances(Page, keys))
+
+    assert not is_bare(build([page.pk]))
+    for _ in range(2):
+        [found], [expected] = instances_of(build, is_stable=True, keys=[page.pk]), build([page.pk])
+        assert type(found) is type(expected)
+        assert vars(found).keys() == vars(expected).keys()
+        assert vars(found._state).keys() == vars(expected._state).keys()
+
+
+def test_what_is_known_of_related_objects_is_left_to_the_queryset():
+    owner = User.objects.create(username="owner")
+    page = Page.objects.create(owner=owner)
+
+    def build(keys):
+        return owner.page_set.filter(Among("pk", keys))
+
+    [found] = instances_of(build, is_stable=True, keys=[page.pk])
+    assert found.owner is owner
+
+
+class QuerySubclass(QuerySet):
+    """One of the application's."""
+
+
+def test_instances_of_what_is_not_stable_are_looked_for_each_time(built):
+    page = Page.objects.create()
+
+    def build(keys):
+        built.append(keys)
+        return instances(Page, keys)
+
+    for _ in range(3):
+        assert instances_of(build, is_stable=False, keys=[page.pk]) == [page]
+    assert built == [[page.pk]] * 3
 
 
 # What may change between two times

@@ -130,10 +130,12 @@ READINGS = {
 }
 
 
+@pytest.mark.parametrize("are_twice", [True, False])
 @pytest.mark.parametrize("anonymous", ["AnonymousUser", None])
-def test_every_answer_is_the_one_that_each_user_gets_alone_whatever_was_read(world, anonymous, monkeypatch):
+def test_every_answer_is_the_one_that_each_user_gets_alone_whatever_was_read(world, anonymous, are_twice, monkeypatch):
     monkeypatch.setattr("guardian.conf.settings.ANONYMOUS_USER_NAME", anonymous)
     viewers, instances = world
+    viewers = viewers if are_twice else viewers[:-2]
     questions = list(questions_about(instances))
     expected = alone(viewers, questions)
 
@@ -189,6 +191,17 @@ def test_those_who_are_certain_users_are_found_by_their_keys(world):
     assert rights.being([77_777]) == rights.being([]) == set()
     assert rights.known == set(rights.keys) - of_key[None]
     assert max(map(len, of_key.values())) == 2
+
+
+def test_many_users_are_found_by_their_keys_as_few_are(people):
+    viewers = people(9)
+    rights = Rights([*viewers, *viewers])
+    dice = random.Random(3)
+
+    for _ in range(50):
+        some = dice.sample(viewers, dice.randrange(10))
+        assert rights.being([*(viewer.user.pk for viewer in some), 77_777]) == set(some)
+    assert rights.there == set(viewers)
 
 
 def test_those_who_are_alike_have_all_in_common_but_the_user(people, viewer):
