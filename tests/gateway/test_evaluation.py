@@ -324,7 +324,7 @@ def test_of_several_objects_each_is_asked_about_for_those_who_watch_it(demo, vie
         return True
 
     republish(Card, find("board.Card").serializer, to=noted)
-    other = Card.objects.create(title="Other", organization=demo.card.organization)
+    other = Card.objects.create(title="Other", board=demo.card.board, owner=demo.card.owner)
     watching = [(demo.amira, demo.card), (demo.ben, demo.card), (demo.ben, other), (demo.cleo, other)]
     decisions = evaluate([Pair(viewer(user), find("board.Card"), card.hashid) for user, card in watching])
 
