@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..serializers.names import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rest_framework.serializers import BaseSerializer
 
     from ..permissions.viewers import Viewer
     from .publications import Publication
+    from .subscriptions import Subscription
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,6 +51,10 @@ class Made:
     expires: float
     verified: float = 0.0  # when it was begun, in seconds since the epoch
     is_on_record: bool = False
+
+    def of(self, subscriptions: Iterable[Subscription] | None) -> Made:
+        """The same of these only."""
+        return replace(self, decisions={one.pair: self.decisions[one.pair] for one in subscriptions or ()})
 
 
 def fields_of(view: View) -> tuple[str, ...]:

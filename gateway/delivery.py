@@ -110,17 +110,18 @@ class Delivery:
             for _ in range(SENDS_IN_A_ROW):
                 if not self.due or self.runner is not runner:
                     break
-                socket, taken, made = parcel = self.due.popleft()
+                socket, taken, made = self.due.popleft()
                 if socket.delivery is not None:  # news are being told, or what was made comes before
-                    socket.parcels.append(parcel)
+                    socket.parcels.append((socket, taken, made.of(taken)))
                     continue
                 socket.delivery, self._sending_to = runner, socket
                 try:
                     frame = self._only_frame(socket, taken, made)
+                    # A client that takes long keeps nothing that was made for others.
+                    made = made.of(taken) if frame is None else NOTHING
                     if frame is None:
                         await self._deliver(socket, taken, made)
                     else:
-                        del parcel, made  # a client that takes long keeps nothing of what is others'
                         await socket.send(frame)
                         self._note_sent(socket)
                         self._backlog.put_back(socket, ())

@@ -14,6 +14,7 @@ from livegate.gateway import hub as hub_module
 from livegate.gateway.delivery import Delivery
 from livegate.gateway.entries import CHANGE
 from livegate.gateway.hub import leave
+from livegate.gateway.messages import parse
 from livegate.gateway.metrics import counts
 from livegate.gateway.subscriptions import Subscription
 
@@ -48,6 +49,23 @@ async def test_a_send_that_never_ends_delays_no_other_and_costs_nothing_afterwar
         reader.reading.set()
     await world.see(slow)
     assert [len(reader.sent) for reader in slow] == [2] * len(slow)  # the one that waited, and the latest
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_client_that_takes_nothing_keeps_nothing_that_was_made_for_others(world, asks):
+    slow, other = await world.watch(2)
+    [subscription] = slow.socket.subscriptions.values()
+    slow.reading.clear()
+    if asks:
+        world.hub.subscribe(slow.socket, subscription.pair, parse('{"model": "board.Card", "id": "7sd8f"}'))
+    for _ in range(2):
+        await world.change()
+        await world.see([other])
+        await world.settled()
+
+    local = slow.socket.delivery.get_coro().cr_frame.f_locals
+    kept = [local["made"], *(made for _, _, made in slow.socket.parcels)]
+    assert {pair for made in kept for pair in made.decisions} <= {subscription.pair}
 
 
 @pytest.mark.parametrize("stalled", [1, 2])
