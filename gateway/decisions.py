@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ..permissions.viewers import Viewer
     from .publications import Publication
-    from .subscriptions import Subscription
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,9 +51,9 @@ class Made:
     verified: float = 0.0  # when it was begun, in seconds since the epoch
     is_on_record: bool = False
 
-    def of(self, subscriptions: Iterable[Subscription] | None) -> Made:
+    def of(self, pairs: Iterable[Pair]) -> Made:
         """The same of these only."""
-        return replace(self, decisions={one.pair: self.decisions[one.pair] for one in subscriptions or ()})
+        return replace(self, decisions={pair: self.decisions[pair] for pair in pairs})
 
 
 def fields_of(view: View) -> tuple[str, ...]:

@@ -112,13 +112,13 @@ class Delivery:
                     break
                 socket, taken, made = self.due.popleft()
                 if socket.delivery is not None:  # news are being told, or what was made comes before
-                    socket.parcels.append((socket, taken, made.of(taken)))
+                    socket.parcels.append((socket, taken, made.of(one.pair for one in taken or ())))
                     continue
                 socket.delivery, self._sending_to = runner, socket
                 try:
                     frame = self._only_frame(socket, taken, made)
                     # A client that takes long keeps nothing that was made for others.
-                    made = made.of(taken) if frame is None else NOTHING
+                    made = made.of(one.pair for one in taken or ()) if frame is None else NOTHING
                     if frame is None:
                         await self._deliver(socket, taken, made)
                     else:
