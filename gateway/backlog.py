@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from .subscriptions import Socket, Subscription
+    from .subscriptions import Key, Socket, Subscription
 
     Batch = dict[Socket, list[Subscription]]
 
@@ -20,7 +21,7 @@ class Backlog:
         self.is_disturbed = False  # something was outdated since this was last looked at
         self._sockets = sockets
         # All that is watched of an object that changed, and why: looked at one by one when it is taken.
-        self._changed: dict[int, tuple[Collection[Subscription], int]] = {}
+        self._changed: dict[Key, tuple[Collection[Subscription], int]] = {}
         self._ready: dict[Socket, None] = {}  # not busy, and something of theirs is dirty
         self._asking: dict[Socket, None] = {}  # have asked for something while requests had to wait
         self._work = asyncio.Event()
@@ -33,10 +34,11 @@ class Backlog:
         await self._work.wait()
 
     def mark_all(self, subscriptions: Collection[Subscription], cause: int) -> None:
-        """The same as ``mark``, for all that are among these when their turn comes."""
-        _, causes = self._changed.get(id(subscriptions), (subscriptions, 0))
-        self._changed[id(subscriptions)] = subscriptions, causes | cause
-        self._work.set()
+        """The same as ``mark``, for all that are among these, which are to one object, when their turn comes."""
+        for one in islice(subscriptions, 1):
+            _, causes = self._changed.get(one.key, (subscriptions, 0))
+            self._changed[one.key] = subscriptions, causes | cause
+            self._work.set()
 
     def mark(self, subscriptions: Iterable[Subscription], cause: int, *, is_outdated: bool = False) -> None:
         """Have these evaluated, as far as they still are, when their sockets are ready. ``is_outdated``: what was made
@@ -70,7 +72,8 @@ class Backlog:
 
     def awaits(self, socket: Socket) -> bool:
         """Whether an object changed that the socket watches, and it was not taken since."""
-        return any(one in all_to for all_to, _ in self._changed.values() for one in socket.subscriptions.values())
+        changed = self._changed
+        return any(key in changed and one in changed[key][0] for key, one in socket.subscriptions.items())
 
     def forget(self, socket: Socket) -> None:
         self._ready.pop(socket, None)
@@ -119,7 +122,7 @@ class Backlog:
                 has_to_wait = subscription.requests and not with_requests
                 if taken and subscription in taken:
                     subscription.made_for |= cause
-                elif has_to_wait or room <= 0 or (socket.busy and socket not in batch):
+                elif has_to_wait or socket.dirty or room <= 0 or (socket.busy and socket not in batch):
                     rest.append(subscription)
                 else:
                     if socket.busy:

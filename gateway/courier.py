@@ -148,7 +148,8 @@ class Courier:
     def _carry_from(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
         with self._lock:
             if stream.carrier is loop and stream.task is None:
-                stream.task, stream.hurry = loop.create_task(self._carry(stream)), asyncio.Event()
+                stream.hurry = asyncio.Event()
+                stream.task = loop.create_task(self._carry(stream))
 
     async def _carry(self, stream: Stream) -> None:
         """Send all that is waiting, however long it takes."""

@@ -123,6 +123,8 @@ class Evaluator:
         made = Made(decisions, self._loop.time() + delivery.VIEW_LIFETIME, verified, is_on_record)
         await self._delivery.finish()  # at most one batch waits to be sent while the next is evaluated
         self._adapt(items)
+        if is_on_record:
+            self._withhold(items)
         parcels: list[Full] = [(socket, taken, made) for socket, taken in batch.items()]
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
@@ -137,6 +139,12 @@ class Evaluator:
         if was_stuck:
             self._hub.tell(self._hub.sockets)
 
+    def _withhold(self, items: Collection[Subscription]) -> None:
+        """What was made of these before, is on record as shown, and was not sent, is not."""
+        for item in items:
+            if item.receipt is not None:
+                self._recorder.withhold(item)
+
     def _put_on_record(
         self,
         items: Collection[Subscription],
@@ -145,8 +153,6 @@ class Evaluator:
         levels: Mapping[Publication, Level],
     ) -> None:
         for item in items:
-            if item.receipt is not None:  # for what was made before, and not sent
-                self._recorder.withhold(item)
             item.verified, item.basis = made.verified, bases.get(item.pair, "")
             item.level = levels[item.pair.publication]
 

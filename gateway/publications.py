@@ -63,8 +63,9 @@ class Publication:
 
     @property
     def is_stable(self) -> bool:
-        """Whether that finds the same rows whenever it is made."""
-        return self.given_queryset is not None or is_plain(self.model._default_manager)
+        """Whether that is the same query whenever it is made. One that was given may have expressions in it that are
+        written anew each time: of the time zone, say."""
+        return self.given_queryset is None and is_plain(self.model._default_manager)
 
     @cached_property
     def reads(self) -> frozenset[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from readers import Reader
 
@@ -93,6 +95,102 @@ async def test_what_was_marked_otherwise_or_finds_no_room_is_taken_as_ever(socke
     backlog.mark_all(dict.fromkeys([some[0]]), CHANGE)
     backlog.put_back(first, [])
     assert taken(backlog.take(10, with_requests=True)) == {third: ["0"], first: ["0"]}
+
+
+async def test_of_many_objects_that_changed_only_those_are_looked_at_that_a_socket_watches(sockets, watching):
+    looked_at = []
+
+    class Watched(dict):
+        def __contains__(self, subscription):
+            looked_at.append(subscription)
+            return super().__contains__(subscription)
+
+    backlog = Backlog(sockets)
+    (first, some), (second, _) = watching(20), watching(2)
+    for subscription in some:
+        backlog.mark_all(Watched({subscription: None}), CHANGE)
+    backlog.mark_all({}, CHANGE)  # all who watched it have left
+
+    assert not backlog.awaits(second)
+    assert len(looked_at) == 2
+    assert backlog.awaits(first)
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_whatever_happens_nothing_is_lost_and_nothing_made_twice(sockets, watching, seed):
+    """Every subscription is taken with all the causes for which it was marked, when its socket is not busy."""
+    dice = random.Random(seed)
+    backlog, under_way = Backlog(sockets), []
+    watched = [subscription for _ in range(4) for subscription in watching(3)[1]]
+    objects = {}  # all that is watched of each
+    for subscription in watched:
+        objects.setdefault(subscription.key, {})[subscription] = None
+    owed = {}  # the causes for which each is to be evaluated
+
+    def owe(subscriptions, cause):
+        for subscription in subscriptions:
+            owed[subscription] = owed.get(subscription, 0) | cause
+
+    def take(room, with_requests):
+        batch = backlog.take(room, with_requests=with_requests)
+        assert sum(map(len, batch.values())) <= room
+        for socket, items in batch.items():
+            assert (socket.busy, len(set(items))) == (1, len(items))
+            for one in items:
+                cause = owed.pop(one, 0)
+                assert one.made_for & cause == cause
+                assert (one.is_current, one.causes, one in socket.dirty) == (True, 0, False)
+                assert with_requests or not one.requests
+        under_way.extend(batch.items())
+
+    def put_back():
+        socket, items = under_way.pop(dice.randrange(len(under_way)))
+        again = [one for one in items if dice.random() < 0.2 and one.is_current]
+        for one in again:
+            owe([one], one.made_for)
+        for one in set(items) - set(again):
+            one.requests.clear()
+        backlog.put_back(socket, again)
+
+    def leave(subscription):
+        subscription.is_current = False
+        subscription.socket.subscriptions.pop(subscription.key, None)
+        subscription.socket.dirty.pop(subscription, None)
+        objects[subscription.key].pop(subscription, None)
+        owed.pop(subscription, None)
+
+    for _ in range(150):
+        some = [one for one in dice.sample(watched, 3) if one.is_current]
+        match dice.randrange(8):
+            case 0 if some:
+                some[0].requests.append(parse('{"model": "board.Card", "id": "0"}'))
+                owe(some[:1], REQUEST)
+                backlog.mark(some[:1], REQUEST)
+            case 1 | 2:
+                changed = dice.choice(list(objects.values()))
+                owe(changed, CHANGE)
+                backlog.mark_all(changed, CHANGE)
+            case 3:
+                owe(some, SWEEP)
+                backlog.mark(some, SWEEP, is_outdated=dice.random() < 0.5)
+            case 4 if dice.random() < 0.1:
+                leave(dice.choice(watched))
+            case 5:
+                take(dice.randrange(1, 6), dice.random() < 0.6)
+            case 6 if under_way:
+                put_back()
+            case 7:
+                backlog.resume()
+        for subscription in owed:
+            socket = subscription.socket
+            assert socket.busy or socket.dirty or backlog.awaits(socket)
+
+    for _ in range(1_000):
+        while under_way:
+            put_back()
+        backlog.resume()
+        take(5, True)
+    assert (owed, bool(backlog), [socket for socket in sockets if socket.busy or socket.dirty]) == ({}, False, [])
 
 
 async def test_a_change_answers_no_request_that_has_to_wait(sockets, watching):

@@ -15,6 +15,7 @@ from board.models import Card, Organization
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import Value
 from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
@@ -330,6 +331,31 @@ def test_of_several_objects_each_is_asked_about_for_those_who_watch_it(demo, vie
 
     assert sorted(asked) == sorted((user.username, card.title) for user, card in watching)
     assert all(decisions.values())
+
+
+@pytest.mark.parametrize("empty", [lambda: Page.objects.none(), lambda: Page.objects.filter(text__in=[])])
+def test_a_queryset_that_is_known_to_be_empty_shows_nothing_and_hurts_no_other(viewer, republish, empty):
+    page, document = Page.objects.create(), Document.objects.create()
+    publications = [
+        republish(Page, plain(Page), to=anyone, queryset=empty()),
+        republish(Document, plain(Document), to=anyone),
+    ]
+    pairs = [Pair(viewer(), each, one.hashid) for each, one in zip(publications, (page, document), strict=True)]
+
+    assert [decision is None for decision in evaluate(pairs).values()] == [True, False]
+
+
+def test_a_queryset_that_was_given_is_written_anew_each_time(viewer, republish):
+    class Today(Value):
+        def as_sql(self, compiler, connection):
+            return "%s", [today]
+
+    page = Page.objects.create(text="Monday")
+    publication = republish(Page, plain(Page), to=anyone, queryset=Page.objects.filter(text=Today("")))
+    pair = Pair(viewer(), publication, page.hashid)
+
+    for today, is_shown in [("Monday", True), ("Tuesday", False), ("Monday", True)]:  # noqa: B007
+        assert (evaluate([pair])[pair] is not None) is is_shown
 
 
 def test_objects_of_several_publications_are_decided_in_one_batch(demo, viewer):

@@ -10,8 +10,8 @@ from board.models import Card
 from clients import until
 from lab.sinks import written
 
+from livegate.gateway import evaluator, recorder
 from livegate.gateway import hub as hub_module
-from livegate.gateway import recorder
 from livegate.gateway.access import aaccess_changed
 from livegate.gateway.entries import SWEEP
 from livegate.gateway.evaluator import Evaluator
@@ -292,6 +292,31 @@ async def test_what_is_on_record_and_was_outdated_before_it_was_shown_is_withhel
     assert entries["withheld"].of == entries["shown"].number
     assert entries["withheld"].sockets == entries["shown"].sockets
     assert entries["withheld"].etag == entries["shown"].etag
+
+
+async def test_what_was_not_shown_is_withheld_while_nothing_can_be_read(demo, connect, sink, on_record, monkeypatch):
+    on_record("strict")
+    client = await connect(demo.dev)
+    await client.subscribe(demo.card)
+    await written()
+    sink.open.clear()
+    calls = len(sink.calls)
+    await rename(demo.card, "strict")
+    await until(lambda: len(sink.calls) > calls)
+
+    def away(pairs):
+        raise OSError
+
+    monkeypatch.setattr(evaluator, "evaluate_on_record", away)
+    await aaccess_changed(instance=demo.card)
+    [subscription] = the_hub().subscriptions()
+    await until(lambda: subscription.socket.dirty.get(subscription))
+    sink.open.set()
+
+    assert (await client.receive())["type"] == "DELAYED"
+    await until(lambda: subscription.receipt is None)
+    entries = {entry.kind: entry for entry in await written()}
+    assert entries["withheld"].of == entries["shown"].number
 
 
 async def test_who_leaves_before_it_is_shown_was_not_shown_it(demo, connect, sink, on_record):
