@@ -5,12 +5,10 @@ For Django to build a query and to write its SQL takes ten times as long as to a
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import Manager, QuerySet
 from django.db.models.query import ModelIterable
@@ -98,14 +96,10 @@ def instances_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[
 
 
 def written(build: Build, about: tuple[Any, ...], keys: Mapping[str, Collection[Any]]) -> Query | None:
-    """The query, where it can be the same for any keys; none for what is known to be nowhere."""
+    """The query, where it can be the same for any keys."""
     parameters = parameters_for(keys)
     using = template(build, about, parameters).db  # which a router may decide anew each time
-    if connections[using].vendor not in ONE_PARAMETER:
-        return None
-    with suppress(EmptyResultSet):
-        return query_of(build, about, parameters, using)
-    return None
+    return query_of(build, about, parameters, using) if connections[using].vendor in ONE_PARAMETER else None
 
 
 def parameters_for(keys: Mapping[str, Collection[Any]]) -> tuple[Parameter, ...]:

@@ -97,6 +97,22 @@ async def test_what_was_marked_otherwise_or_finds_no_room_is_taken_as_ever(socke
     assert taken(backlog.take(10, with_requests=True)) == {third: ["0"], first: ["0"]}
 
 
+async def test_what_waited_for_its_answer_and_has_it_is_made_once(sockets, watching):
+    backlog = Backlog(sockets)
+    socket, [asked] = watching(1)
+    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+    backlog.mark([asked], REQUEST)
+    assert backlog.take(10, with_requests=False) == {}
+    asked.requests.clear()  # by a view that was under way
+
+    backlog.mark_all({asked: None}, CHANGE)
+    batches = []
+    while backlog:
+        batches.append(taken(backlog.take(10, with_requests=False)))
+        backlog.put_back(socket, [])
+    assert [batch for batch in batches if batch] == [{socket: ["0"]}]
+
+
 async def test_of_many_objects_that_changed_only_those_are_looked_at_that_a_socket_watches(sockets, watching):
     looked_at = []
 
