@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from .notices import Notice, Stamp
 
-# Seconds before the hop where more notices are to come: the callbacks of one commit come within microseconds of one
-# another.
+# Seconds before the hop where more notices are to come, or the last hop was so short a time ago. The callbacks of one
+# commit come within microseconds of one another.
 COLLECTING = 0.001
 # Seconds to wait after a failure, doubled with each that follows.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -154,7 +155,7 @@ class Courier:
     async def _carry(self, stream: Stream) -> None:
         """Send all that is waiting, however long it takes."""
         try:
-            if stream.is_growing:
+            if stream.is_growing or monotonic() < stream.sent + COLLECTING:
                 await asyncio.sleep(COLLECTING)
             pause = FIRST_PAUSE
             while self._is_to_go_on(stream):

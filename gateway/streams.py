@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from channels.layers import get_channel_layer
@@ -35,6 +37,7 @@ class Stream:
         self.group = group
         self.waiting: dict[Notice, Origin | None] = {}
         self.is_growing = False  # more is about to be added
+        self.sent = -inf  # when something was, in the monotonic clock's time
         self.is_stuck = False  # what was sent last could not be
         # The event loop in which it is sent, or is to be, while anything waits; and the task that does.
         self.carrier: asyncio.AbstractEventLoop | None = None
@@ -77,6 +80,7 @@ class Stream:
             raise
         with self._lock:
             self._confirmed = stamp.number
+            self.sent = monotonic()
 
 
 async def send(group: str, bulletin: Bulletin) -> None:

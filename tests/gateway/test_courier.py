@@ -94,11 +94,17 @@ def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
     assert len(notices) == 50
 
 
-def test_what_nothing_follows_is_sent_at_once(courier, layer, monkeypatch):
+def test_what_nothing_follows_is_sent_at_once_and_what_follows_soon_after_it_is_collected(courier, layer, monkeypatch):
     monkeypatch.setattr(courier_module, "COLLECTING", 10 * PATIENCE)
-
     courier.post([notice(1)])
-    wait_until(lambda: layer.sent, "the notice to be sent")
+    wait_until(lambda: layer.sent and not task_of(courier), "the notice to be sent")
+
+    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
+    courier.post([notice(2)])
+    wait_until(lambda: task_of(courier), "the loop to wake")
+    courier.post([notice(3)])
+    courier.close()
+    assert [[one.hashid for one in notices] for _, notices in layer.sent] == [["1"], ["2", "3"]]
 
 
 def test_nobody_waits_for_a_channel_layer_that_does_not_answer(courier, layer):
