@@ -155,7 +155,9 @@ def test_a_layer_that_takes_too_long_has_failed(courier, layer, settings, caplog
     layer.gate.clear()
     courier.post([notice(1)])
     wait_until(lambda: caplog.records, "the layer to be given up")
+    settings.LIVEGATE = {**settings.LIVEGATE, "SEND_TIMEOUT": PATIENCE}
     layer.gate.set()
+    wait_until(lambda: layer.sent, "the notice to be sent")  # while it closes it would be tried once
     courier.close()
 
     assert "TimeoutError" in caplog.records[0].message
