@@ -82,7 +82,7 @@ def test_what_is_posted_while_one_hop_is_under_way_makes_one_more_together_and_e
 
 
 def test_all_that_one_commit_tells_makes_one_hop(courier, layer, monkeypatch):
-    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
+    monkeypatch.setattr(courier_module, "COLLECTING", 3)
 
     courier.post([notice(0)], more=True)  # as the callbacks of a commit do, one after the other
     wait_until(lambda: task_of(courier) or layer.asked.is_set(), "the loop to wake")
@@ -99,7 +99,7 @@ def test_what_nothing_follows_is_sent_at_once_and_what_follows_soon_after_it_is_
     courier.post([notice(1)])
     wait_until(lambda: layer.sent and not task_of(courier), "the notice to be sent")
 
-    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
+    monkeypatch.setattr(courier_module, "COLLECTING", 3)
     courier.post([notice(2)])
     wait_until(lambda: task_of(courier), "the loop to wake")
     courier.post([notice(3)])
@@ -170,7 +170,7 @@ def test_what_can_not_be_sent_when_the_process_ends_is_lost_and_logged_and_keeps
 ):
     monkeypatch.setattr(streams, "get_channel_layer", lambda: None)
     monkeypatch.setattr(courier_module, "FIRST_PAUSE", 1_000)
-    monkeypatch.setattr(courier_module, "COLLECTING", 0.5)
+    monkeypatch.setattr(courier_module, "COLLECTING", 3)
 
     courier.post([notice(1), notice(2)], more=not already)
     if already:
