@@ -34,6 +34,7 @@ SENDS_IN_A_ROW = 250
 UNKNOWN = ""
 # WebSocket close codes: for an error of the server's (RFC 6455, 7.4.1); for a client that takes nothing.
 INTERNAL_ERROR, TOO_SLOW = 1011, 4408
+# Of it are the parcels that are news only.
 NOTHING = Made({}, inf)
 
 
@@ -126,7 +127,7 @@ class Delivery:
                         self._note_sent(socket)
                         self._backlog.put_back(socket, ())
                     if self._hub.has_news(socket):
-                        await self._tell(socket)
+                        await self._tell_news(socket)
                 except (Exception, asyncio.CancelledError) as error:
                     await self._give_up(socket, error)
                 socket.delivery = None
@@ -209,7 +210,7 @@ class Delivery:
         if taken is not None:
             self._backlog.put_back(socket, ())
 
-    async def _tell(self, socket: Socket) -> None:
+    async def _tell_news(self, socket: Socket) -> None:
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await socket.send(frames.delayed() if socket.is_behind else frames.current())

@@ -185,13 +185,13 @@ def fetch(wanted: Wanted) -> dict[Named, Model]:
     for publication, keys in wanted.items():
         followed = relations(publication.model, publication.reads)
         with evened_out(publication) if followed else nullcontext():
-            found = instances_of(among, publication, is_stable=publication.is_stable, keys=keys)
+            found = instances_of(rows_among, publication, is_stable=publication.is_stable, keys=keys)
             prefetch_related_objects(found, *followed)
         instances |= {(publication, keys[instance.pk]): instance for instance in found}
     return instances
 
 
-def among(publication: Publication, keys: Any) -> QuerySet[Any]:
+def rows_among(publication: Publication, keys: Any) -> QuerySet[Any]:
     return publication.queryset.filter(Among("pk", keys))
 
 

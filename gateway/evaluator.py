@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .recorder import Recorder
     from .subscriptions import Socket, Subscription
 
-    Full = tuple[Socket, list[Subscription], Made]
+    # What one socket is to be sent of what was made: a parcel.
+    Share = tuple[Socket, list[Subscription], Made]
 
 
 # Seconds that an evaluation may take before everybody is told that it takes long.
@@ -125,13 +126,13 @@ class Evaluator:
         self._adapt(items)
         if is_on_record:
             self._withhold(items)
-        parcels: list[Full] = [(socket, taken, made) for socket, taken in batch.items()]
+        parcels: list[Share] = [(socket, taken, made) for socket, taken in batch.items()]
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
             items = [item for item in items if item.pair in decisions]
             parcels = [(socket, [one for one in taken if one.pair in decisions], made) for socket, taken, _ in parcels]
         if is_on_record:
-            self._put_on_record(items, made, bases, levels)
+            self._note_bases(items, made, bases, levels)
         refuses = None in decisions.values() and any(item.requests and not decisions[item.pair] for item in items)
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)
@@ -145,7 +146,7 @@ class Evaluator:
             if item.receipt is not None:
                 self._recorder.withhold(item)
 
-    def _put_on_record(
+    def _note_bases(
         self,
         items: Collection[Subscription],
         made: Made,
@@ -157,12 +158,12 @@ class Evaluator:
             item.level = levels[item.pair.publication]
 
     def _set_apart(
-        self, parcels: list[Full], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
-    ) -> list[Full]:
+        self, parcels: list[Share], levels: Mapping[Publication, Level], begun: float, refuses: bool, way: Way
+    ) -> list[Share]:
         """The parcels without what has to be on record before it is shown, which follows when it is. Their sockets are
         busy until both were sent."""
-        apart: list[Full] = []
-        others: list[Full] = []
+        apart: list[Share] = []
+        others: list[Share] = []
         for socket, taken, made in parcels:
             strict: list[Subscription] = []
             rest: list[Subscription] = []
@@ -180,7 +181,7 @@ class Evaluator:
             self._hub.spawn(self._hand_out_when_on_record(apart, begun, refuses, way))
         return others
 
-    async def _hand_out_when_on_record(self, parcels: list[Full], begun: float, refuses: bool, way: Way) -> None:
+    async def _hand_out_when_on_record(self, parcels: list[Share], begun: float, refuses: bool, way: Way) -> None:
         made = parcels[0][2]
         items = [item for _, taken, _ in parcels for item in taken]
         showings: list[Any] = [(item, made.decisions[item.pair]) for item in items]

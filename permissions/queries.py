@@ -89,10 +89,10 @@ def instances_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[
     """The same for a queryset of instances. Where it does nothing but find them, their fields are read as such rows, of
     which the model makes instances."""
     found = template(build, about, parameters_for(keys)) if is_stable else None
-    query = written(fields_of, (build, *about), keys) if found is not None and is_bare(found) else None
+    query = written(as_rows, (build, *about), keys) if found is not None and is_bare(found) else None
     if found is None or query is None:
         return list(build(*about, **keys))
-    return [found.model.from_db(query.using, names_of(found.model), row) for row in query.rows(keys)]
+    return [found.model.from_db(query.using, field_names(found.model), row) for row in query.rows(keys)]
 
 
 def written(build: Build, about: tuple[Any, ...], keys: Mapping[str, Collection[Any]]) -> Query | None:
@@ -106,17 +106,18 @@ def parameters_for(keys: Mapping[str, Collection[Any]]) -> tuple[Parameter, ...]
     return tuple(Parameter(name, is_one(those)) for name, those in keys.items())
 
 
-def fields_of(build: Build, *about: Any, **keys: Any) -> QuerySet[Any, Any]:
+def as_rows(build: Build, *about: Any, **keys: Any) -> QuerySet[Any, Any]:
     found = build(*about, **keys)
-    return found.values_list(*names_of(found.model))
+    return found.values_list(*field_names(found.model))
 
 
-def names_of(model: type[Model]) -> list[str]:
+def field_names(model: type[Model]) -> list[str]:
     return [field.attname for field in model._meta.concrete_fields]
 
 
 def is_bare(found: QuerySet[Any, Any]) -> bool:
-    """Whether a queryset gives the instances that it finds with all their fields, and with nothing else."""
+    """Whether a queryset gives the instances that it finds with all their fields, and with nothing else; and it is
+    Django alone that writes how these are read."""
     has, query = vars(found), found.query
     return (
         type(found) is QuerySet
@@ -124,7 +125,14 @@ def is_bare(found: QuerySet[Any, Any]) -> bool:
         and not (has["_prefetch_related_lookups"] or has["_known_related_objects"])
         and not (query.select_related or query.annotations or query.extra or query.combinator)
         and query.deferred_loading == (frozenset(), True)
+        and all(map(is_read_as_ever, found.model._meta.concrete_fields))
     )
+
+
+def is_read_as_ever(field: Any) -> bool:
+    """Whether a field is read by the same SQL each time: one of the application's may put a key or a tenant into it."""
+    makers = (getattr(type(field), name) for name in ("select_format", "get_col", "get_db_converters"))
+    return all(maker.__module__.startswith("django.db.models.") for maker in makers)
 
 
 def is_one(keys: Collection[Any]) -> bool:

@@ -141,7 +141,7 @@ class Rights:
     def alike(self) -> list[AbstractSet[Viewer]]:
         """The viewers, divided by all but the user that may shape what they are shown."""
         surroundings = [viewer.surroundings for viewer in self.keys]
-        if surroundings.count(next(iter(surroundings), ())) == len(surroundings):
+        if not surroundings or surroundings.count(surroundings[0]) == len(surroundings):
             return [self.there]
         alike: dict[tuple[str, ...], set[Viewer]] = {}
         for viewer in self.keys:

@@ -39,6 +39,14 @@ async def rename(card, title):
     await anotify(card)
 
 
+async def rename_while_nothing_is_written(card, sink):
+    """Until the sink is open again, what is to be shown of it waits to be on record."""
+    sink.open.clear()
+    calls = len(sink.calls)
+    await rename(card, "strict")
+    await until(lambda: len(sink.calls) > calls)
+
+
 async def watch_themselves(client, user):
     """What is published, and not on record."""
     name = {"model": "auth.User", "id": encode(type(user), user.pk)}
@@ -276,10 +284,7 @@ async def test_what_is_on_record_and_was_outdated_before_it_was_shown_is_withhel
     client = await connect(demo.dev)
     await client.subscribe(demo.card)
     await written()
-    sink.open.clear()
-    calls = len(sink.calls)
-    await rename(demo.card, "strict")
-    await until(lambda: len(sink.calls) > calls)
+    await rename_while_nothing_is_written(demo.card, sink)
 
     await Card.objects.aupdate(public=False)
     await aaccess_changed(instance=demo.card)
@@ -299,10 +304,7 @@ async def test_what_was_not_shown_is_withheld_while_nothing_can_be_read(demo, co
     client = await connect(demo.dev)
     await client.subscribe(demo.card)
     await written()
-    sink.open.clear()
-    calls = len(sink.calls)
-    await rename(demo.card, "strict")
-    await until(lambda: len(sink.calls) > calls)
+    await rename_while_nothing_is_written(demo.card, sink)
 
     def away(pairs):
         raise OSError
@@ -325,10 +327,7 @@ async def test_who_leaves_before_it_is_shown_was_not_shown_it(demo, connect, sin
     for client in clients:
         await client.subscribe(demo.card)
     await written()
-    sink.open.clear()
-    calls = len(sink.calls)
-    await rename(demo.card, "strict")
-    await until(lambda: len(sink.calls) > calls)
+    await rename_while_nothing_is_written(demo.card, sink)
 
     await clients[0].close()
     sink.open.set()
@@ -345,10 +344,7 @@ async def test_all_who_leave_before_it_is_shown_were_not_shown_it(demo, connect,
     for client in clients:
         await client.subscribe(demo.card)
     await written()
-    sink.open.clear()
-    calls = len(sink.calls)
-    await rename(demo.card, "strict")
-    await until(lambda: len(sink.calls) > calls)
+    await rename_while_nothing_is_written(demo.card, sink)
 
     for client in clients[:2]:
         await client.close()

@@ -186,6 +186,20 @@ def test_whatever_else_a_queryset_gives_is_left_to_it(more):
         assert vars(found._state).keys() == vars(expected._state).keys()
 
 
+def test_a_field_of_the_applications_that_writes_its_own_sql_is_read_by_it_each_time(monkeypatch):
+    page, shown = Page.objects.create(text="text"), ["one"]
+
+    class Tenant(type(Page._meta.get_field("text"))):
+        def select_format(self, compiler, sql, params):
+            return f"'{shown[-1]}'", []
+
+    monkeypatch.setattr(Page._meta.get_field("text"), "__class__", Tenant)
+    for tenant in ("one", "other"):
+        shown.append(tenant)
+        [found] = instances_of(instances, Page, is_stable=True, keys=[page.pk])
+        assert found.text == tenant
+
+
 def test_what_is_known_of_related_objects_is_left_to_the_queryset():
     owner = User.objects.create(username="owner")
     page = Page.objects.create(owner=owner)
