@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .sockets import ClientSocket, raise_limit
-from .verification import Expected, etag_of, faults_of, judged, version_of
+from .verification import Expected, answers_among, etag_of, faults_of, judged, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,9 +230,9 @@ class Clients:
             asked = time.monotonic()
             for text in texts:
                 client.socket.send(text.encode())
-            while len(client.received) < len(texts) and time.monotonic() < deadline:
+            while len(answers_among(client.received)) < len(texts) and time.monotonic() < deadline:
                 self.turn(deadline - time.monotonic())
-            answers.append([[at - asked, b"not_found" in answer] for at, answer in client.received])
+            answers.append([[at - asked, b"not_found" in answer] for at, answer in answers_among(client.received)])
         self.forget([])
         return answers
 

@@ -27,8 +27,9 @@ from bench.report import place_of, report
 from bench.serving import gather_viewers, serve_all
 from bench.site import Site
 from bench.soak import compare, leaked
-from bench.verification import Expected, faults_of, judged
+from bench.verification import Expected, answers_among, faults_of, judged
 from bench.workloads import WORKLOADS, Sizes
+from livegate.gateway import frames
 
 TINY = Sizes(
     fan_out=(3, 5),
@@ -170,6 +171,13 @@ def test_refusals_are_timed_of_what_is_hidden_and_of_what_never_existed(place):
     assert min(found[name] for found in on_a_beat for name in ("hidden_from_ms", "never_from_ms")) >= 50
     assert 0 < figures["at once"]["never_ms"] < figures["on the beat"]["never_ms"]
     assert all(0 <= found["hidden_later"] <= 1 for found in figures.values())
+
+
+def test_a_view_that_follows_an_answer_is_no_answer_to_what_is_asked_next():
+    refusal = frames.refused("not_found", 1).encode()
+    received = [(0.01, b'{"type":"UPDATE_CARD","payload":{},"meta":{"etag":"0"}}'), (0.05, refusal)]
+
+    assert answers_among(received) == [(0.05, refusal)]
 
 
 def test_who_is_not_refused_makes_the_round_invalid(place, monkeypatch):

@@ -73,6 +73,11 @@ def judged(
     return max(ended - at, 0.0), ""  # a log out is told before it is committed
 
 
+def answers_among(received: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """The answers to requests: the view that follows one may come when the next was asked already."""
+    return [(at, text) for at, text in received if b'"request_id"' in text]
+
+
 def version_of(text: bytes) -> int:
     found = VERSION.search(text)
     return int(found[1]) if found else -1
