@@ -18,6 +18,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, router
 from django.db.models import prefetch_related_objects
 
+from ..permissions.crowds import Crowd
 from ..permissions.inquiries import Inquiry
 from ..permissions.lookups import Among
 from ..permissions.queries import instances_of
@@ -55,6 +56,8 @@ Watched = dict[Named, list["Pair"]]
 Wanted = dict["Publication", dict[Any, str]]
 
 
+# Of so many evaluations it is remembered who asked.
+REMEMBERED = 8
 # How many queries it took at most to fetch what a publication's permissions look at.
 _most_queries: WeakKeyDictionary[Publication, int] = WeakKeyDictionary()
 
@@ -112,15 +115,13 @@ def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, De
 
 
 def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
-    watched: Watched = defaultdict(list)
-    for pair in pairs:
-        watched[pair.publication, pair.hashid].append(pair)
+    watched, crowd = asked_by(tuple(pairs))
     wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
-        decisions = look(pairs, watched, wanted, grounds)
+        decisions = look(pairs, watched, crowd, wanted, grounds)
         # Rights are to be read after all content. What is shown was so before and after; the rest is not decided.
-        again = decisions if is_consistent else look(pairs, watched, wanted, grounds)
+        again = decisions if is_consistent else look(pairs, watched, crowd, wanted, grounds)
         if is_spoiled(databases):
             raise Interrupted
         if not is_consistent:
@@ -132,9 +133,11 @@ def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     return decisions
 
 
-def look(pairs: list[Pair], watched: Watched, wanted: Wanted, grounds: Grounds | None) -> dict[Pair, Decision]:
+def look(
+    pairs: list[Pair], watched: Watched, crowd: Crowd, wanted: Wanted, grounds: Grounds | None
+) -> dict[Pair, Decision]:
     instances = fetch(wanted)
-    rights = renew(pairs, wanted)
+    rights = renew(crowd, wanted)
     try:
         return show(pairs, watched, instances, rights, grounds)
     except DatabaseFailure as error:
@@ -166,6 +169,15 @@ def decide_each(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decisi
             label = pair.publication.label
             report("evaluation_failed", f"Of a {label} it can't be told yet.", error.__cause__ or error, model=label)
     return decisions
+
+
+@lru_cache(REMEMBERED)
+def asked_by(pairs: tuple[Pair, ...]) -> tuple[Watched, Crowd]:
+    """What is asked about, and who asks: the same as long as the same pairs are evaluated again."""
+    watched: Watched = defaultdict(list)
+    for pair in pairs:
+        watched[pair.publication, pair.hashid].append(pair)
+    return watched, Crowd(pair.viewer for pair in pairs)
 
 
 def keys_of(watched: Watched) -> Wanted:
@@ -215,14 +227,13 @@ def evened_out(publication: Publication) -> Iterator[None]:
             cursor.execute(f"SELECT 1{connection.features.bare_select_suffix}")
 
 
-def renew(pairs: list[Pair], wanted: Wanted) -> Rights:
+def renew(viewers: Iterable[Viewer], wanted: Wanted) -> Rights:
     """The viewers as they are now, with their rights on the objects, read after the content: one query for all
     viewers, and three for each publication, also for objects that are not there; three more where permissions on whole
     models are asked for."""
-    rights = Rights([pair.viewer for pair in pairs])
-    for publication, keys in wanted.items():
+    rights = Rights(viewers, *((publication.model, keys, publication.asks_for) for publication, keys in wanted.items()))
+    for publication in wanted:
         rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
-        rights.read(publication.model, keys, publication.asks_for)
         if publication.asks_of_models:
             rights.read_on_models()
         if publication.asks_for is None:  # code of the application's may be asked, and look at the user
@@ -253,14 +264,18 @@ def show(
         if grounds is not None:
             grounds.rest(watching, ground)
         shown: dict[Viewer, View] = {}
-        viewers = rights.there if len(watching) == len(pairs) else rights.there & {pair.viewer for pair in watching}
+        viewers = (
+            rights.crowd.viewers
+            if len(watching) == len(pairs)
+            else rights.crowd.viewers & {pair.viewer for pair in watching}
+        )
         try:
             for view, audience in views(publication, inquiry, viewers):
                 shown |= dict.fromkeys(audience, view)
         except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together
-            by_themselves = [pair for pair in watching if pair.viewer in rights.there]
+            by_themselves = [pair for pair in watching if pair.viewer in rights.crowd.viewers]
             settled = decide_each(by_themselves, grounds)
             decisions |= settled
             for pair in set(by_themselves) - settled.keys():
@@ -301,7 +316,7 @@ def grouped(
         for viewer, serializer in inquiry.each(publication.serializer_for, viewers).items():
             choices.setdefault(serializer, set()).add(viewer)
     for serializer, chosen in choices.items():
-        for alike in inquiry.rights.alike:
+        for alike in inquiry.rights.crowd.alike:
             if those := chosen & alike:
                 yield serializer, those
 

@@ -8,14 +8,27 @@ import orjson
 from django.db.models import Aggregate, IntegerField, TextField
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
 
-class Collected(Aggregate):
-    """The keys at a path in a group of rows, as a list: ``queryset.values("group").annotate(users=Collected("user"))``.
+# What is found in the text of a list that holds anything else than integers.
+OF_OTHERS = '".eEnN'
+# Keys as they are read: integers as a text, since to make objects of many takes longer than to find them.
+Keys = str | tuple[Any, ...]
 
-    To read 1,000 rows, and make Python objects of them, takes longer than to find them.
+
+def listed(keys: Keys) -> Sequence[Any]:
+    return keys if isinstance(keys, tuple) else orjson.loads(f"[{keys[1:-1]}]")
+
+
+class Collected(Aggregate):
+    """The keys at a path in a group of rows, to be ``listed``:
+    ``queryset.values("group").annotate(users=Collected("user"))``.
+
+    To read 1,000 rows takes longer than to find them.
     """
 
     function = "JSON_ARRAYAGG"
@@ -28,15 +41,23 @@ class Collected(Aggregate):
         return self.as_sql(compiler, connection, function="JSON_GROUP_ARRAY", **context)
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, function="ARRAY_AGG", **context)
+        template = "%(function)s(%(distinct)s%(expressions)s)::text" if self._are_numbers(connection) else self.template
+        return self.as_sql(compiler, connection, function="ARRAY_AGG", template=template, **context)
 
-    def convert_value(self, value: str | list[Any], expression: Any, connection: BaseDatabaseWrapper) -> list[Any]:
-        keys: list[Any] = orjson.loads(value) if isinstance(value, str) else value
+    @property
+    def _field(self) -> Any:
         [path] = self.get_source_expressions()[:1]
-        field = getattr(path.output_field, "target_field", path.output_field)
-        converters = field.get_db_converters(connection)
-        if not converters and type(field).to_python is IntegerField.to_python and set(map(type, keys)) <= {int}:
-            return keys
-        for convert in converters:
+        return getattr(path.output_field, "target_field", path.output_field)
+
+    def _are_numbers(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether nothing else than integers is made of what the database has."""
+        field = self._field
+        return not field.get_db_converters(connection) and type(field).to_python is IntegerField.to_python
+
+    def convert_value(self, value: str | list[Any] | None, expression: Any, connection: BaseDatabaseWrapper) -> Keys:
+        if isinstance(value, str) and self._are_numbers(connection) and not any(sign in value for sign in OF_OTHERS):
+            return value
+        keys: Sequence[Any] = listed(value) if isinstance(value, str) else value or ()
+        for convert in self._field.get_db_converters(connection):
             keys = [convert(key, expression, connection) for key in keys]
-        return [field.to_python(key) for key in keys]
+        return tuple(map(self._field.to_python, keys))

@@ -63,7 +63,7 @@ class Place:
 
 
 class Inquiry:
-    """What is asked about one instance, for viewers who are there (``rights.keys``).
+    """What is asked about one instance, for viewers who are there (``rights.crowd.keys``).
 
     Built-in permissions answer for all viewers together; application code is called for one after the other. What it
     leaves on the instance or in a context variable sets that viewer ``apart``, and reaches no other. Viewers for
@@ -167,7 +167,7 @@ class Inquiry:
     def _fetch_what_was_fetched(self, instance: Model) -> bool:
         """What had to be read for one, and does not depend on who asks, is read for all: relations, fields that were
         deferred, cached properties. Nobody has left it behind then."""
-        one_locale = len(self.rights.alike) == 1  # else what is worked out for one may be in another's language
+        one_locale = len(self.rights.crowd.alike) == 1  # else what is worked out for one may be in another's language
         before = known_of(self.instance, one_locale)
         missing = known_of(instance, one_locale) - before
         with suppress(AttributeError, ValueError, FieldError):  # what is no relation can't be fetched for all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import auth
@@ -19,8 +19,10 @@ from guardian.ctypes import get_content_type
 from guardian.exceptions import WrongAppError
 from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_user_obj_perms_model
 
+from .aggregates import listed
 from .copies import own_copy
-from .grants import accounts, grants_to_groups, grants_to_users, members_of
+from .crowds import KNOWN, Crowd
+from .grants import GROUP, HOLDERS, MEMBERS, SUPERUSERS, USERS, Sought, groups_of_users, members_of, read
 from .lookups import Among
 from .viewers import refresh
 
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from .aggregates import Keys
+    from .grants import Row
     from .viewers import Viewer
 
+# A model, the keys of objects of it, and the codenames that are asked about; None for all.
+Subjects = tuple["type[Model]", "Collection[Any]", "Collection[str] | None"]
 # What a permission is about: the content type's key and the object's, as guardian's own cache has it.
 Subject = tuple[Any, str]
 
@@ -38,47 +44,35 @@ class Rights:
     """Some viewers as they are now, and what they may do. Made for one evaluation, and forgotten with it: a right is
     never older than that.
 
-    ``keys`` has those viewers who are there (their user exists and is active, or they are anonymous), each with the
-    primary key of the user, None for an anonymous one. As long as only the questions that are asked here decide, no
-    user instance is made; ``fresh`` reads them, for all at once.
+    The ``crowd`` has those viewers who are there: their user exists and is active, or they are anonymous. As long as
+    only the questions that are asked here decide, no user instance is made; ``fresh`` reads them, for all at once.
     """
 
-    def __init__(self, viewers: Iterable[Viewer]) -> None:
-        self.keys: dict[Viewer, Any] = {}
-        self._superusers: set[Any] = set()
+    def __init__(self, viewers: Iterable[Viewer], *subjects: Subjects) -> None:
+        """``subjects`` are read together with who is there, as far as one query can give both."""
+        self._superusers: tuple[Keys, ...] = ()
         self._fresh: dict[Viewer, Viewer] = {}
-        self._grants: dict[Subject, dict[str, set[Any]]] = {}
+        self._grants: dict[Subject, dict[str, tuple[Keys, ...]]] = {}
         self._completely_read: set[Subject] = set()
         self._expected: dict[type[Model], dict[Any, Model]] = {}
         # What others have worked out for all viewers together.
         self.memo: dict[Any, Any] = {}
-        self._read_accounts(list(viewers))
-
-    def _read_accounts(self, viewers: list[Viewer]) -> None:
+        self.crowd: Crowd = viewers if isinstance(viewers, Crowd) else Crowd(viewers)
         users = get_user_model()
         columns = {field.name for field in users._meta.concrete_fields}
-        if not columns >= {"is_active", "is_superuser"} or not has_plain_permissions(users):
-            self._load(viewers)  # such a user decides for itself what these are
-            return
-        wanted = [viewer.user_key for viewer in viewers]
-        found = accounts(users, wanted)
-        self._superusers = set(found.get(True, ()))
-        there = self._superusers.union(found.get(False, ()))
-        if there.issuperset(wanted):  # as they nearly always are
-            self.keys = dict(zip(viewers, wanted, strict=True))
-        else:
-            self.keys = {
-                viewer: viewer.user_key for viewer in viewers if viewer.identity is None or viewer.user_key in there
-            }
+        if columns >= {"is_active", "is_superuser"} and has_plain_permissions(users):
+            self._read(subjects[0] if subjects else None, users)
+            subjects = subjects[1:]
+        else:  # such a user decides for itself what these are
+            self.crowd = self._load(self.crowd)
+        for one in subjects:
+            self.read(*one)
 
-    def _load(self, viewers: Iterable[Viewer]) -> None:
-        self._fresh = refresh(viewers)
-        self.keys = {
-            viewer: fresh.user.pk if fresh.identity is not None else None for viewer, fresh in self._fresh.items()
-        }
-        self._superusers = {
-            fresh.user.pk for fresh in self._fresh.values() if getattr(fresh.user, "is_superuser", False)
-        }
+    def _load(self, crowd: Crowd) -> Crowd:
+        self._fresh = refresh(crowd)
+        users = {fresh.user.pk: fresh.user for fresh in self._fresh.values()}
+        self._superusers = (tuple(key for key, user in users.items() if getattr(user, "is_superuser", False)),)
+        return crowd if len(self._fresh) == len(crowd) else Crowd(self._fresh)
 
     def _bare(self, viewer: Viewer) -> Viewer:
         self.read_users()
@@ -101,58 +95,11 @@ class Rights:
         """The viewer's user as it is now, with what was prefetched; for looking at, not for the application's code."""
         return self._bare(viewer).user
 
-    def being(self, keys: Iterable[Any]) -> AbstractSet[Viewer]:
-        """The viewers whose user has one of these keys; None stands for the anonymous ones."""
-        of = self._viewer_of
-        found = of.keys() & keys
-        if 2 * len(found) > len(of) and not self._further:  # fewer are to be left out
-            return self.there.difference(map(of.__getitem__, of.keys() - found))
-        viewers = set(map(of.__getitem__, found))
-        for key in found & self._further.keys():
-            viewers.update(self._further[key])
-        return viewers
-
-    @cached_property
-    def there(self) -> frozenset[Viewer]:
-        """The viewers who are there."""
-        return frozenset(self.keys)
-
-    @cached_property
-    def known(self) -> AbstractSet[Viewer]:
-        """The viewers who are not anonymous."""
-        return self.being(self._viewer_of.keys() - {None})
-
-    @cached_property
-    def _viewer_of(self) -> dict[Any, Viewer]:
-        """A viewer for each key; nearly always the only one."""
-        return dict(zip(self.keys.values(), self.keys, strict=True))
-
-    @cached_property
-    def _further(self) -> dict[Any, list[Viewer]]:
-        """The other viewers of users who are there several times, in several languages."""
-        further: dict[Any, list[Viewer]] = {}
-        if len(self._viewer_of) < len(self.keys):
-            for viewer, key in self.keys.items():
-                if self._viewer_of[key] is not viewer:
-                    further.setdefault(key, []).append(viewer)
-        return further
-
-    @cached_property
-    def alike(self) -> list[AbstractSet[Viewer]]:
-        """The viewers, divided by all but the user that may shape what they are shown."""
-        surroundings = [viewer.surroundings for viewer in self.keys]
-        if not surroundings or surroundings.count(surroundings[0]) == len(surroundings):
-            return [self.there]
-        alike: dict[tuple[str, ...], set[Viewer]] = {}
-        for viewer in self.keys:
-            alike.setdefault(viewer.surroundings, set()).add(viewer)
-        return list(alike.values())
-
     def prefetch_of_users(self, paths: Iterable[str]) -> None:
         """Fetch what lies on these paths from the users, one query for each relation."""
         relations = sorted(paths)
         if relations:
-            users = [self.user_of(viewer) for viewer, key in self.keys.items() if key is not None]
+            users = [self.user_of(viewer) for viewer in self.crowd.known]
             prefetch_related_objects(users, *relations)
 
     def expect(self, instances: Iterable[Model]) -> None:
@@ -167,41 +114,51 @@ class Rights:
     # Reading
 
     def read(self, model: type[Model], keys: Collection[Any], codenames: Collection[str] | None = None) -> None:
-        """Read the object permissions on the objects of a model with these keys, in three queries: those of these
+        """Read the object permissions on the objects of a model with these keys, in one query: those of these
         codenames, or all.
 
-        The same three whether such objects exist or not, and whatever the number of viewers; none for no codenames.
+        The same one whether such objects exist or not, and whatever the number of viewers; none for no codenames.
         """
-        content_type = get_content_type(model)
-        held = {str(key): self._grants.setdefault((content_type.pk, str(key)), {}) for key in keys}
-        for grants in held.values():
+        if codenames is None or codenames:
+            self._read((model, keys, codenames))
+
+    def _read(self, subject: Subjects | None = None, accounts: type[Any] | None = None) -> None:
+        model, keys, codenames = subject or (None, (), ())
+        is_about_objects = model is not None and (codenames is None or codenames)
+        sought = Sought(accounts, **self._grants_on(model, keys, codenames)) if is_about_objects else Sought(accounts)
+        found: dict[int, list[Row]] = {kind: [] for kind in range(5)}
+        for row in read(sought, keys, self._user_keys if is_about_objects else self.crowd.user_keys):
+            found[row[0]].append(row)
+        members = {group: users for _, _, _, group, users in found[MEMBERS]}
+        through_groups = [(key, codename, members.get(group, ())) for _, key, codename, group, _ in found[GROUP]]
+        for key, codename, users in [*((row[1], row[2], row[4]) for row in found[HOLDERS]), *through_groups]:
+            held = self._grants[sought.content_type, str(key)]
+            held[codename] = (*held.get(codename, ()), users)
+        if accounts is not None:
+            self._superusers = tuple(row[-1] for row in found[SUPERUSERS])
+            self.crowd = self.crowd.of_accounts((*self._superusers, *(row[-1] for row in found[USERS])))
+
+    def _grants_on(self, model: Any, keys: Collection[Any], codenames: Collection[str] | None) -> dict[str, Any]:
+        """Where the grants on these are, which are known to be none unless some are found."""
+        content_type = get_content_type(model).pk
+        for key in keys:
+            held = self._grants.setdefault((content_type, str(key)), {})
             for codename in codenames or ():
-                grants.setdefault(codename, set())
-        if codenames is None:
-            self._completely_read |= {(content_type.pk, key) for key in held}
-        elif not codenames:
-            return
-
-        subject: Any = model  # guardian takes a class too, and does not say so
-        about = content_type.pk, None if codenames is None else frozenset(codenames)
-
-        def keys_in(perms_model: Any) -> Collection[Any]:
-            return list(held) if perms_model.objects.is_generic() else keys
-
-        perms_model = get_user_obj_perms_model(subject)
-        for key, codename, users in grants_to_users(perms_model, *about, keys_in(perms_model), self._user_keys):
-            held[str(key)].setdefault(codename, set()).update(users)
-
-        perms_model = get_group_obj_perms_model(subject)
-        of_groups = grants_to_groups(perms_model, *about, keys_in(perms_model))
-        members = members_of(self._user_keys, {group for _, _, group in of_groups})
-        for key, codename, group in of_groups:
-            held[str(key)].setdefault(codename, set()).update(members.get(group, ()))
+                held.setdefault(codename, ())
+            if codenames is None:
+                self._completely_read.add((content_type, str(key)))
+        return {
+            "to_users": get_user_obj_perms_model(model),
+            "to_groups": get_group_obj_perms_model(model),
+            "content_type": content_type,
+            "codenames": None if codenames is None else frozenset(codenames),
+            "groups": groups_of_users(),
+        }
 
     def read_users(self) -> None:
         """Read the users of all viewers, in one query, if they have not been read."""
-        if not self._fresh and self.keys:
-            self._load(list(self.keys))
+        if not self._fresh and self.crowd:
+            self.crowd = self._load(self.crowd)
 
     def read_on_models(self) -> None:
         """Read the permissions on whole models, in three queries, where it is from here that they are answered."""
@@ -209,14 +166,14 @@ class Rights:
             self._model_permissions  # noqa: B018
 
     @cached_property
-    def _user_keys(self) -> set[Any]:
-        keys = {key for key in self.keys.values() if key is not None}
-        return keys if self._anonymous is None else {*keys, self._anonymous.pk}
+    def _user_keys(self) -> AbstractSet[Any]:
+        keys = self.crowd.user_keys
+        return keys if self._anonymous is None else keys | {self._anonymous.pk}
 
     @cached_property
     def _anonymous(self) -> Any:
         """The user who stands for all anonymous viewers; None where there is none, or nobody to stand for."""
-        if guardian_settings.ANONYMOUS_USER_NAME is not None and None in self.keys.values():
+        if guardian_settings.ANONYMOUS_USER_NAME is not None and self.crowd.anonymous:
             with suppress(ObjectDoesNotExist):  # an error of those who ask, not of everyone
                 return get_anonymous_user()
         return None
@@ -237,7 +194,7 @@ class Rights:
         members = members_of(users)
         of_groups = Permission.objects.filter(group__in=members)
         for group, app, codename in of_groups.values_list("group", "content_type__app_label", "codename").order_by():
-            for key in members.get(group, ()):
+            for key in listed(members.get(group, ())):
                 through_groups[key].add(f"{app}.{codename}")
         return own, through_groups
 
@@ -264,15 +221,18 @@ class Rights:
         """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
         if not self._decide or (obj is None and not self._decide_about_models):
             return None
-        holders = self._superusers | (self._model_holders(perm) if obj is None else self._holders(perm, obj))
-        if not viewers.isdisjoint(self.being([None])) and self.has_perm(AnonymousUser(), perm, obj):
-            holders.add(None)
-        return self.being(holders) & viewers
+        if obj is None:
+            holders = self.crowd.being(self._model_holders(perm)) | self.crowd.among(self._superusers)
+        else:
+            holders = self.crowd.among((*self._superusers, *self._holders(perm, obj)))
+        if not viewers.isdisjoint(self.crowd.anonymous) and self.has_perm(AnonymousUser(), perm, obj):
+            holders |= self.crowd.anonymous
+        return holders & viewers
 
-    def _holders(self, perm: str, obj: Model) -> set[Any]:
+    def _holders(self, perm: str, obj: Model) -> tuple[Keys, ...]:
         """The keys of the users who have an object permission, as guardian's backend sees it."""
         if not self._asks(ObjectPermissionBackend):
-            return set()
+            return ()
         content_type = get_content_type(obj)
         label, dot, codename = perm.partition(".")
         if dot and label not in (obj._meta.app_label, content_type.app_label):
@@ -283,7 +243,7 @@ class Rights:
             # Asked by code of the application's, or about what is nested in what is decided about.
             others = {one.pk for one in self.expected(type(obj))}
             self.read(type(obj), {obj.pk, *others})
-        return self._grants[subject].get(codename, set())
+        return self._grants[subject].get(codename, ())
 
     def _model_holders(self, perm: str) -> set[Any]:
         if not self._asks(ModelBackend):
@@ -321,12 +281,20 @@ class Rights:
 
     def _is_granted(self, user: Any, perm: str, obj: Model) -> bool:
         if user.is_authenticated:
-            return user.is_active and user.pk in self._holders(perm, obj)
+            return user.is_active and self._holds(user, perm, obj)
         if guardian_settings.ANONYMOUS_USER_NAME is None:
             return False
         anonymous = self._anonymous or get_anonymous_user()  # which raises where there is none
-        holds = anonymous.pk in self._holders(perm, obj)
+        holds = self._holds(anonymous, perm, obj)
         return anonymous.is_active and (anonymous.is_superuser or holds)
+
+    def _holds(self, user: Any, perm: str, obj: Model) -> bool:
+        return user.pk in keys_among(self._holders(perm, obj))
+
+
+@lru_cache(KNOWN)
+def keys_among(found: tuple[Keys, ...]) -> frozenset[Any]:
+    return frozenset(key for keys in found for key in listed(keys))
 
 
 def has_plain_permissions(users: type[Any]) -> bool:

@@ -269,7 +269,7 @@ def is_owner(path: str) -> Permission:
     def own(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) -> AbstractSet[Viewer]:
         users = get_user_model()._meta.concrete_model
         owners = {key for model, key in values_at(instance, path) if model is users} - {None}
-        return rights.being(owners) & viewers
+        return rights.crowd.being(owners) & viewers
 
     return Rule(f'is_owner("{path}")', owns, reads=frozenset([path]), together=own)
 
@@ -290,7 +290,7 @@ def same_tenant(path: str, user_path: str) -> Permission:
         tenants = values_at(instance, path)
         return {
             viewer
-            for viewer in viewers & rights.known
+            for viewer in viewers & rights.crowd.known
             if not tenants.isdisjoint(values_at(rights.user_of(viewer), user_path))
         }
 
@@ -309,7 +309,7 @@ anyone: Permission = Rule("anyone", lambda viewer, instance: True, together=lamb
 is_authenticated: Permission = Rule(
     "is_authenticated",
     lambda viewer, instance: bool(viewer.user.is_authenticated),
-    together=lambda viewers, instance, rights: rights.known & viewers,
+    together=lambda viewers, instance, rights: rights.crowd.known & viewers,
 )
 """The viewer is logged in."""
 
@@ -329,7 +329,7 @@ def themselves(viewers: AbstractSet[Viewer], instance: Model, rights: Rights) ->
     model, key = identity(instance)
     if key is None or not is_user(instance) or model is not get_user_model()._meta.concrete_model:
         return set()
-    return rights.being([key]) & viewers
+    return rights.crowd.being([key]) & viewers
 
 
 def asked_for(permissions: Iterable[Permission]) -> frozenset[str] | None:

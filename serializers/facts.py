@@ -65,7 +65,9 @@ class FactField(Field[Any, Any, Any, Any]):
             if len(texts) < len(audience.viewers):
                 audience.reach(f"the fact {self.field_name} failed")
             audience.agree(parts_of(audience.viewers, texts))
-            return self.value_of(audience.rights.keys[viewer], self.values_among(audience.rights, viewer, instance))
+            return self.value_of(
+                audience.rights.crowd.keys[viewer], self.values_among(audience.rights, viewer, instance)
+            )
         viewer, rights = Viewer.of_request(request), rights_of(request)
         values = None if rights is None else self.values_among(rights, viewer, instance)
         if values is None:
@@ -89,7 +91,7 @@ class FactField(Field[Any, Any, Any, Any]):
         if values is None:
             return texts
         for viewer in viewers:
-            value = values.get(rights.keys[viewer], self.otherwise)
+            value = values.get(rights.crowd.keys[viewer], self.otherwise)
             # By its type too: to a dict, 1 is True.
             plain = (type(value), value) if isinstance(value, bool | int | str | None) else id(value)
             if plain not in written:
@@ -106,7 +108,7 @@ class FactField(Field[Any, Any, Any, Any]):
 
         None where the function failed: it is an error of those whom it concerns, and each is asked about alone.
         """
-        alike = next((those for those in rights.alike if viewer in those), None)
+        alike = next((those for those in rights.crowd.alike if viewer in those), None)
         if alike is None:
             return None
         known = rights.memo.setdefault(viewer.surroundings, {})

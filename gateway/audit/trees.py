@@ -58,13 +58,13 @@ class Witness:
         wanted = keys_of({named: [pair]})
         found = fetch(wanted)
         self._instance: Any = found.get(named)
-        self._rights = renew([pair], wanted)
+        self._rights = renew([pair.viewer], wanted)
         self._rights.expect(found.values())
 
     @property
     def can_tell(self) -> bool:
         """Whether there is an object, and a viewer, to ask about."""
-        return self._instance is not None and self._pair.viewer in self._rights.there
+        return self._instance is not None and self._pair.viewer in self._rights.crowd.viewers
 
     def tree(self, permission: Permission) -> Tree:
         return self._tree(self._ask(permission))

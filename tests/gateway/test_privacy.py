@@ -357,8 +357,8 @@ def read_rights_before_content(monkeypatch):
     def none(databases):
         yield True
 
-    def look(pairs, watched, wanted, grounds):
-        rights = evaluation_module.renew(pairs, wanted)
+    def look(pairs, watched, crowd, wanted, grounds):
+        rights = evaluation_module.renew(crowd, wanted)
         instances = evaluation_module.fetch(wanted)
         return evaluation_module.show(pairs, watched, instances, rights, grounds)
 
@@ -374,11 +374,11 @@ def keep_rights(monkeypatch):
     def decide_each(pairs, grounds):
         return {pair: view for one in pairs for pair, view in decide([one], grounds).items()}
 
-    def stale(pairs, wanted):
+    def stale(viewers, wanted):
         [loop] = hub_module._hubs
-        asked = loop, frozenset(pair.viewer for pair in pairs), str(wanted)
+        asked = loop, frozenset(viewers), str(wanted)
         if asked not in kept:
-            kept[asked] = renew(pairs, wanted)
+            kept[asked] = renew(viewers, wanted)
         return kept[asked]
 
     monkeypatch.setattr(evaluation_module, "decide_together", decide_each)
@@ -503,10 +503,10 @@ def explain_with_old_rights(monkeypatch):
     """The rights that are asked beside the decision are those of an earlier explanation."""
     renew, kept = trees.renew, {}
 
-    def stale(pairs, wanted):
-        asked = *(pair.viewer for pair in pairs), str(wanted)
+    def stale(viewers, wanted):
+        asked = *viewers, str(wanted)
         if asked not in kept:
-            kept[asked] = renew(pairs, wanted)
+            kept[asked] = renew(viewers, wanted)
         return kept[asked]
 
     monkeypatch.setattr(trees, "renew", stale)

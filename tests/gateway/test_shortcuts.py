@@ -323,7 +323,7 @@ def test_rights_from_a_manager_with_an_all_or_filter_of_its_own_are_those_of_the
     def may_see():
         rights = Rights([watching])
         rights.read(Page, [page.pk], {"view_page"})
-        return watching in rights.keys and watching in rights.holding({watching}, "lab.view_page", page)
+        return watching in rights.crowd.keys and watching in rights.holding({watching}, "lab.view_page", page)
 
     seen = []
     for there in (["somebody"], [], ["somebody"]):

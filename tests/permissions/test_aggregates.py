@@ -11,7 +11,7 @@ from django.db import connection, connections
 from lab.fields import Shifted, rows_with
 from lab.models import Badge, Document, Page, Slug
 
-from livegate.permissions.aggregates import Collected
+from livegate.permissions.aggregates import Collected, listed
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
@@ -57,8 +57,8 @@ def test_the_keys_of_a_group_are_those_of_its_rows(model, by, path, kind):
     assert collected.keys() == rows.keys()
     assert len(rows) > 1
     for group, keys in rows.items():
-        assert sorted(collected[group], key=repr) == sorted(keys, key=repr)
-        assert {type(key) for key in collected[group]} <= {kind, type(None)}
+        assert sorted(listed(collected[group]), key=repr) == sorted(keys, key=repr)
+        assert {type(key) for key in listed(collected[group])} <= {kind, type(None)}
 
 
 def test_keys_are_what_a_field_makes_of_what_the_column_holds():
@@ -85,11 +85,27 @@ def test_each_database_has_its_own_function_for_it(monkeypatch, vendor, function
 
     sql = str(Page.objects.values_list("text").annotate(keys=Collected("pk")).query)
 
-    assert f'{function}("lab_page"."id") AS "keys"' in sql
+    assert f'{function}("lab_page"."id")' in sql
 
 
-@pytest.mark.parametrize(("value", "keys"), [("[1, 2]", [1, 2]), ([1, 2], [1, 2]), ("[]", []), ('["1"]', [1])])
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        *(("[1, 2]", [1, 2]), ("{1,2}", [1, 2]), ([1, 2], [1, 2]), ("[]", []), (None, []), ("[-5]", [-5])),
+        *(('["1"]', [1]), ("[1,null]", [1, None]), ("[1.0]", [1])),
+    ],
+)
 def test_a_list_may_come_as_text_or_as_a_list(value, keys):
     collected = Collected("pk").resolve_expression(Page.objects.all().query)
 
-    assert collected.convert_value(value, collected, connection) == keys
+    found = listed(collected.convert_value(value, collected, connection))
+
+    assert list(found) == keys
+    assert {type(key) for key in found} <= {int, type(None)}
+
+
+def test_integers_stay_a_text_until_somebody_looks_at_them():
+    keys = dict(Page.objects.filter(text="1").values_list("text").annotate(keys=Collected("pk")))["1"]
+
+    assert isinstance(keys, str)
+    assert sorted(listed(keys)) == sorted(Page.objects.filter(text="1").values_list("pk", flat=True))

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.db.models import Manager
 from django.test.utils import CaptureQueriesContext
+from guardian.ctypes import get_content_type
 from guardian.shortcuts import assign_perm
-from lab.models import DirectlyGranted, Document, Page
+from guardian.utils import get_group_obj_perms_model, get_user_obj_perms_model
+from lab.models import DirectGroupPermission, DirectlyGranted, Document, Page
 
 from livegate.permissions import grants, queries
-from livegate.permissions.grants import accounts, members_of
+from livegate.permissions.aggregates import listed
+from livegate.permissions.grants import (
+    GROUP,
+    HOLDERS,
+    MEMBERS,
+    SUPERUSERS,
+    USERS,
+    Sought,
+    groups_of_users,
+    members_of,
+    read,
+)
 from livegate.permissions.rights import Rights
 
 pytestmark = pytest.mark.django_db
@@ -30,32 +46,133 @@ class Todays(Manager):
         return super().get_queryset().filter(**{f"{self.name}__in": self.present})
 
 
+class Everybody(Manager):
+    """Gives all rows, as may not be known of it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def get_queryset(self):
+        return super().get_queryset()
+
+
+def found(sought, **asked):
+    """What was found, by kind."""
+    rows = read(sought, **asked)
+    assert {kind for kind, *_ in rows} <= {HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS}
+    return {kind: [row for row in rows if row[0] == kind] for kind in range(5)}
+
+
+def told(rows):
+    return [[*row[:-1], listed(row[-1] or ())] for kind in sorted(rows) for row in rows[kind]]
+
+
+def keys_in(rows):
+    return {key for *_, keys in rows for key in listed(keys)}
+
+
 def test_accounts_are_told_apart_by_whether_they_are_superusers():
     names = ["ordinary", "super", "inactive", "elsewhere"]
     ordinary, superuser, inactive, _ = (User.objects.create(username=name) for name in names)
     User.objects.filter(pk=superuser.pk).update(is_superuser=True)
     User.objects.filter(pk=inactive.pk).update(is_active=False)
 
-    found = accounts(User, [ordinary.pk, superuser.pk, inactive.pk, 77_777])
+    rows = found(Sought(User), users=[ordinary.pk, superuser.pk, inactive.pk, 77_777])
 
-    assert found == {True: [superuser.pk], False: [ordinary.pk]}
+    assert [keys_in(rows[kind]) for kind in (USERS, SUPERUSERS)] == [{ordinary.pk}, {superuser.pk}]
+    assert not any(rows[kind] for kind in (HOLDERS, GROUP, MEMBERS))
 
 
-def test_members_are_those_of_the_groups_that_are_asked_about():
+@pytest.fixture
+def page_in_groups():
+    """A page that the first of two groups may see, and the first of three users."""
     groups = [Group.objects.create(name=str(number)) for number in range(2)]
     users = [User.objects.create(username=str(number)) for number in range(3)]
-    groups[0].user_set.set(users)
-    groups[1].user_set.set(users[:1])
+    groups[0].user_set.set(users[1:])
+    groups[1].user_set.set(users)
+    page = Page.objects.create()
+    assign_perm("view_page", groups[0], page)
+    assign_perm("change_page", groups[1], Page.objects.create())
+    assign_perm("view_page", users[0], page)
+    return page, users
 
-    assert members_of([users[0].pk], [groups[1].pk]) == {groups[1].pk: [users[0].pk]}
-    assert members_of([users[0].pk, users[1].pk]).keys() == {groups[0].pk, groups[1].pk}
-    assert members_of([], [groups[0].pk]) == members_of([users[0].pk], []) == {}
+
+def sought_on(model, **options):
+    models = get_user_obj_perms_model(model), get_group_obj_perms_model(model)
+    return Sought(None, *models, get_content_type(model).pk, groups=groups_of_users(), **options)
 
 
-def test_users_of_a_model_without_groups_are_in_none(monkeypatch):
+def test_members_are_those_of_the_groups_that_hold_something(page_in_groups):
+    page, users = page_in_groups
+
+    rows = found(sought_on(Page), keys=[page.pk], users=[users[0].pk, users[1].pk])
+
+    [(_, about, codename, group, _)] = rows[GROUP]
+    assert (about, codename) == (str(page.pk), "view_page")
+    [(_, _, _, members_group, members)] = rows[MEMBERS]
+    assert (members_group, listed(members)) == (group, [users[1].pk])
+    [(_, about, codename, _, holders)] = rows[HOLDERS]
+    assert (about, codename, listed(holders)) == (str(page.pk), "view_page", [users[0].pk])
+
+
+@pytest.mark.parametrize(("codenames", "kinds"), [(["view_page"], 3), (["change_page"], 0)])
+def test_only_the_codenames_that_are_asked_about_are_told(page_in_groups, codenames, kinds):
+    page, users = page_in_groups
+    keys = [user.pk for user in users]
+
+    rows = found(sought_on(Page, codenames=frozenset(codenames)), keys=[page.pk], users=keys)
+
+    assert sum(map(bool, rows.values())) == kinds
+
+
+@pytest.mark.parametrize(("keys", "users"), [([], [1]), ([1], []), ([], [])])
+def test_nobody_holds_anything_on_nothing(page_in_groups, keys, users):
+    rows = found(sought_on(Page), keys=keys, users=users)
+
+    assert not any(rows[kind] for kind in (HOLDERS, MEMBERS))
+
+
+def test_members_are_told_by_group(page_in_groups):
+    _, users = page_in_groups
+
+    members = members_of([users[0].pk, users[1].pk])
+
+    assert sorted(sorted(listed(keys)) for keys in members.values()) == [[users[0].pk, users[1].pk], [users[1].pk]]
+    assert members_of([]) == {}
+
+
+def test_users_of_a_model_without_groups_are_in_none(page_in_groups, monkeypatch):
+    page, users = page_in_groups
     monkeypatch.setattr(grants, "get_user_model", lambda: Page)
 
-    assert members_of([1]) == members_of([1], [1]) == {}
+    rows = found(sought_on(Page), keys=[page.pk], users=[users[1].pk])
+
+    assert members_of([1]) == {}
+    assert rows[GROUP]
+    assert not rows[MEMBERS]
+
+
+@pytest.mark.parametrize("reason", ["the manager of the groups", "another kind of grants", "another database"])
+def test_what_one_query_can_not_give_is_asked_for_in_several(page_in_groups, reason, monkeypatch):
+    page, users = page_in_groups
+    sought = replace(sought_on(Page), accounts=User)
+    whole = found(sought, keys=[page.pk], users=[users[0].pk, users[1].pk])
+    if reason == "the manager of the groups":
+        monkeypatch.setitem(vars(Group._meta), "default_manager", Everybody(Group))
+    elif reason == "another database":
+        managers = [SimpleNamespace(db="default"), SimpleNamespace(db="other")]
+        monkeypatch.setattr(Sought, "managers", managers)
+        monkeypatch.setattr(grants, "is_plain", lambda manager: True)
+    else:
+        sought = replace(sought, to_groups=DirectGroupPermission)
+
+    with CaptureQueriesContext(connection) as asked:
+        apart = found(sought, keys=[page.pk], users=[users[0].pk, users[1].pk])
+
+    assert len(asked) == 4
+    expected = {**whole, GROUP: [], MEMBERS: []} if reason == "another kind of grants" else whole
+    assert told(apart) == told(expected)
 
 
 @pytest.mark.parametrize("way", ["group", "user", "grant"])
@@ -77,7 +194,7 @@ def test_rights_from_a_manager_of_the_applications_are_those_of_the_moment(viewe
     def may_see():
         rights = Rights([watching])
         rights.read(Page, [page.pk], {"view_page"})
-        return watching in rights.keys and watching in rights.holding({watching}, "lab.view_page", page)
+        return watching in rights.crowd.keys and watching in rights.holding({watching}, "lab.view_page", page)
 
     seen = []
     for there in (["somebody"], [], ["somebody"], []):
@@ -95,9 +212,9 @@ def test_rights_are_read_by_the_same_sql_for_any_viewers_and_objects(viewer):
     for some, about in ((users, pages), (users[:1], pages[:1]), ([], [])):
         with CaptureQueriesContext(connection) as asked:
             Rights(viewer(user) for user in some).read(Page, [page.pk for page in about], {"view_page"})
-        assert len(asked) == 4
+        assert len(asked) == 2
 
-    assert queries.query_of.cache_info().misses == 8  # four for one key, and four for any other number
+    assert queries.query_of.cache_info().misses == 4  # of one viewer or many, and of one page or many
 
 
 @pytest.mark.parametrize("model", [Page, Document, DirectlyGranted])

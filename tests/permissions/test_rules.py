@@ -495,7 +495,7 @@ def answers_alone(permission, instance, viewers):
 def answers_together(permission, instance, viewers):
     rights = Rights(viewers)
     inquiry = Inquiry(rights, fetch(instance))
-    allowed = set(permission.among(rights.keys.keys(), inquiry))
+    allowed = set(permission.among(rights.crowd.viewers, inquiry))
     return allowed, set(inquiry.denied)
 
 
@@ -656,14 +656,14 @@ def test_what_a_built_in_tells_for_all_is_not_what_one_made_of_it_answers(demo, 
 
     class Told(Careful):
         def among(self, viewers, inquiry):
-            return super().among(viewers, inquiry) & inquiry.rights.known
+            return super().among(viewers, inquiry) & inquiry.rights.crowd.known
 
     ben = {viewer for viewer in crowd if viewer.user == demo.ben}
     rule = CarefulRule("rule", anyone.answer, together=anyone.together)
     assert Careful(anyone, anyone).asks_for is None
     for asked in (Careful(anyone, anyone), rule):
         assert answers_together(asked, demo.card, crowd) == (crowd - ben, set())
-    assert answers_together(Told(anyone, anyone), demo.card, crowd)[0] == Rights(crowd).known - ben
+    assert answers_together(Told(anyone, anyone), demo.card, crowd)[0] == Rights(crowd).crowd.known - ben
 
 
 def test_an_error_about_all_together_is_an_error_of_those_whom_it_concerns(demo, crowd):
@@ -786,6 +786,6 @@ def test_nothing_is_asked_for_that_a_permission_does_not_say(demo, crowd, asked)
     rights.read(Card, [demo.card.pk], asked.asks_for)
 
     with CaptureQueriesContext(connection) as captured:
-        asked.among(set(rights.keys), Inquiry(rights, demo.card))
+        asked.among(set(rights.crowd.keys), Inquiry(rights, demo.card))
 
     assert not [query for query in captured if "objectpermission" in query["sql"]]

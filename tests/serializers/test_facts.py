@@ -56,7 +56,7 @@ def seen(viewer):
         shown = []
         for instance in instances:
             inquiry = Inquiry(rights, instance)
-            bodies = Representation(serializer, inquiry, rights.keys.keys()).bodies
+            bodies = Representation(serializer, inquiry, rights.crowd.viewers).bodies
             views = {one: json.loads(body) for body, audience in bodies for one in audience}
             assert views.keys() | inquiry.denied.keys() == set(viewers)
             shown.append([views.get(one) for one in viewers])

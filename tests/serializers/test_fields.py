@@ -235,7 +235,7 @@ def test_a_relation_whose_queryset_is_of_the_user_is_shown_to_all_alike(demo, vi
     page = Page.objects.create(owner=demo.amira)
     rights = Rights(viewer(user) for user in (demo.ben, demo.cleo, demo.nobody))
 
-    made = Representation(shapes.Related, Inquiry(rights, page), rights.keys.keys())
+    made = Representation(shapes.Related, Inquiry(rights, page), rights.crowd.viewers)
 
     [(body, audience)] = made.bodies
     assert json.loads(body) == {"owner": encode(User, demo.amira.pk)}

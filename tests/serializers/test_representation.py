@@ -41,7 +41,7 @@ def made(viewer):
         rights = Rights(viewer(user) for user in users)
         rights.expect([instance])
         inquiry = Inquiry(rights, instance)
-        found = Representation(serializer, inquiry, rights.keys.keys())
+        found = Representation(serializer, inquiry, rights.crowd.viewers)
         for body, audience in found.bodies:
             for one in audience:
                 assert body == represent(serializer, type(instance).objects.get(pk=instance.pk), one)
@@ -107,7 +107,7 @@ for name in Computed.Meta.fields:
 
 def made_without_checking(viewer, serializer, instance, users):
     rights = Rights(viewer(user) for user in users)
-    return Representation(serializer, Inquiry(rights, instance), rights.keys.keys())
+    return Representation(serializer, Inquiry(rights, instance), rights.crowd.viewers)
 
 
 def test_two_hundred_viewers_of_many_kinds_cost_no_more_representations_than_guards(crowd, viewer, roots):
@@ -368,7 +368,7 @@ def test_one_whom_a_guard_fails_for_is_shown_nothing_also_where_another_guard_ha
             guards = {"text": leaves, "owner": fails_at_first}
 
     inquiry = Inquiry(Rights(viewer(user) for user in users[:3]), page)
-    found = Representation(Shows, inquiry, inquiry.rights.keys.keys())
+    found = Representation(Shows, inquiry, inquiry.rights.crowd.viewers)
 
     assert inquiry.denied.keys() == {viewer(users[1])}
     assert [one.user for _, audience in found.bodies for one in audience if one in inquiry.denied] == []

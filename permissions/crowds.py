@@ -1,0 +1,101 @@
+"""The crowd: viewers who ask together. What can be worked out about them is, once, as long as the same ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from .aggregates import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from .aggregates import Keys
+    from .viewers import Viewer
+
+# How many answers of the database a crowd knows the meaning of.
+KNOWN = 16
+
+
+class Crowd(Collection["Viewer"]):
+    """Some viewers. Nothing that is read of them is kept here, be it who is there or who may do what: only what follows
+    from who they are, and which of them the keys stand for that the database gives each time anew."""
+
+    def __init__(self, viewers: Iterable[Viewer]) -> None:
+        # With the primary key of the user, None for one who has none.
+        self.keys: dict[Viewer, Any] = {viewer: viewer.user_key for viewer in viewers}
+        self.among = lru_cache(KNOWN)(self._among)
+        self.of_accounts = lru_cache(1)(self._of_accounts)
+
+    def __iter__(self) -> Iterator[Viewer]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, viewer: object) -> bool:
+        return viewer in self.keys
+
+    @cached_property
+    def viewers(self) -> frozenset[Viewer]:
+        return frozenset(self.keys)
+
+    @cached_property
+    def user_keys(self) -> frozenset[Any]:
+        return frozenset(self._viewer_of) - {None}
+
+    @cached_property
+    def anonymous(self) -> AbstractSet[Viewer]:
+        return self.being([None])
+
+    @cached_property
+    def known(self) -> AbstractSet[Viewer]:
+        """The viewers who are not anonymous."""
+        return self.viewers - self.anonymous
+
+    @cached_property
+    def alike(self) -> list[AbstractSet[Viewer]]:
+        """The viewers, divided by all but the user that may shape what they are shown."""
+        surroundings = [viewer.surroundings for viewer in self]
+        if not surroundings or surroundings.count(surroundings[0]) == len(surroundings):
+            return [self.viewers]
+        alike: dict[tuple[str, ...], set[Viewer]] = {}
+        for viewer in self:
+            alike.setdefault(viewer.surroundings, set()).add(viewer)
+        return list(alike.values())
+
+    def being(self, keys: Iterable[Any]) -> AbstractSet[Viewer]:
+        """The viewers whose user has one of these keys; None stands for the anonymous ones."""
+        found = self._viewer_of.keys() & keys
+        viewers = set(map(self._viewer_of.__getitem__, found))
+        for key in found & self._further.keys():
+            viewers.update(self._further[key])
+        return viewers
+
+    def _among(self, found: tuple[Keys, ...]) -> AbstractSet[Viewer]:
+        """The viewers whose user has one of the keys that were found."""
+        return frozenset().union(*(self.being(listed(keys)) for keys in found))
+
+    def _of_accounts(self, found: tuple[Keys, ...]) -> Crowd:
+        """Those who are there, if these are the keys of the accounts that are."""
+        there = {key for keys in found for key in listed(keys)}
+        if there.issuperset(self.keys.values()):  # as they nearly always are
+            return self
+        return Crowd(viewer for viewer, key in self.keys.items() if viewer.identity is None or key in there)
+
+    @cached_property
+    def _viewer_of(self) -> dict[Any, Viewer]:
+        """A viewer for each key; nearly always the only one."""
+        return dict(zip(self.keys.values(), self.keys, strict=True))
+
+    @cached_property
+    def _further(self) -> dict[Any, list[Viewer]]:
+        """The other viewers of users who are there several times, in several languages."""
+        further: dict[Any, list[Viewer]] = {}
+        if len(self._viewer_of) < len(self.keys):
+            for viewer, key in self.keys.items():
+                if self._viewer_of[key] is not viewer:
+                    further.setdefault(key, []).append(viewer)
+        return further
