@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -28,6 +29,8 @@ else:
 
 # The integer types of PostgreSQL, with the bits of what each can hold beside the sign.
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+# Of how many sets of keys the text is kept.
+KNOWN = 16
 # Takes the place of a number that SQLite can't hold: it equals no number and no text.
 NO_NUMBER = b"no number"
 # The kinds of columns of which keys are known as what the database has, if they are of Django's own making.
@@ -98,16 +101,19 @@ class Among(Base):
         return key if fits(key, 63) else NO_NUMBER
 
     def _json(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> str:
-        return orjson.dumps(fitting(self._prepared(keys, connection, {IntegerField: int}), 63)).decode()
+        numbers = self._numbers(keys, 63)
+        return f"[{numbers or written(fitting(self._prepared(keys, connection, {IntegerField: int}), 63))}]"
 
     def _array(self, keys: Collection[Any], connection: BaseDatabaseWrapper) -> list[Any] | str:
-        prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
         bits = BITS.get(self._column.cast_db_type(connection))
-        if bits is None:
-            return prepared
-        numbers = fitting(prepared, bits)
-        # psycopg would write one after the other.
-        return f"{{{orjson.dumps(numbers).decode()[1:-1]}}}" if set(map(type, numbers)) <= {int} else numbers
+        if bits and (numbers := self._numbers(keys, bits)):
+            return f"{{{numbers}}}"  # psycopg would write one after the other
+        prepared = self._prepared(keys, connection, {IntegerField: int, UUIDField: UUID})
+        return prepared if bits is None else fitting(prepared, bits)
+
+    def _numbers(self, keys: Collection[Any], bits: int) -> str:
+        """The keys as a text; '' where they are not known to be integers."""
+        return numbers_of(frozenset(keys), bits) if self._kind is IntegerField else ""
 
     def _prepared(
         self, keys: Collection[Any], connection: BaseDatabaseWrapper, known: Mapping[type | None, type]
@@ -117,6 +123,17 @@ class Among(Base):
             return list(keys)
         prepare = self.lhs.output_field.get_db_prep_value
         return [prepare(key, connection) for key in keys if key is not None]
+
+
+@lru_cache(KNOWN)
+def numbers_of(keys: frozenset[Any], bits: int) -> str:
+    """Those of the keys that fit, as a text; '' where some are no integers. Of the same users it is asked again and
+    again."""
+    return written(fitting(list(keys), bits)) if set(map(type, keys)) == {int} else ""
+
+
+def written(keys: list[Any]) -> str:
+    return orjson.dumps(keys)[1:-1].decode()
 
 
 def fitting(keys: list[Any], bits: int) -> list[Any]:
