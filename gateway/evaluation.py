@@ -181,7 +181,7 @@ def asked_by(pairs: tuple[Pair, ...]) -> tuple[Watched, Crowd]:
     watched: Watched = defaultdict(list)
     for pair in pairs:
         watched[pair.publication, pair.hashid].append(pair)
-    return watched, Crowd(pair.viewer for pair in pairs)
+    return dict(watched), Crowd(pair.viewer for pair in pairs)
 
 
 def keys_of(watched: Watched) -> Wanted:

@@ -59,15 +59,19 @@ class Plan:
     sockets: Sequence[int] | None = None
 
     def turns(self) -> Iterator[Turn]:
-        """All turns in their order: everyone's first, then everyone's second."""
+        """All turns in their order: everyone's first, then everyone's second; and of these, who takes minutes comes
+        last, so that those who take milliseconds are measured close together."""
         for workload in self.workloads:
             for number in range(1, self.rounds + 1):
-                for database in self.databases_of(workload):
-                    for name in self.contestants or CONTESTANTS:
-                        contestant = CONTESTANTS[name]
-                        if self.has_turn(workload, number, database, contestant):
-                            sizes = self.sizes_of(number, database, contestant)
-                            yield Turn(workload, number, contestant, database, sizes)
+                yield from sorted(self.turns_of(workload, number), key=lambda turn: turn.contestant.asks)
+
+    def turns_of(self, workload: str, number: int) -> Iterator[Turn]:
+        """Those of one round, in any order."""
+        for database in self.databases_of(workload):
+            for name in self.contestants or CONTESTANTS:
+                contestant = CONTESTANTS[name]
+                if self.has_turn(workload, number, database, contestant):
+                    yield Turn(workload, number, contestant, database, self.sizes_of(number, database, contestant))
 
     @property
     def all_databases(self) -> Sequence[str]:

@@ -463,6 +463,10 @@ def test_everyone_has_their_turn_in_every_round():
     order = [(turn.workload, turn.number) for turn in turns]
     assert list(dict.fromkeys(order)) == sorted(set(order))
     assert {turn.contestant.name for turn in turns} == set(CONTESTANTS)
+    for number in (1, 2):
+        asking = [turn.contestant.asks for turn in turns if (turn.workload, turn.number) == ("fan-out", number)]
+        assert asking == sorted(asking)  # who takes minutes comes between none of those who don't
+        assert len(set(asking)) == 2
     assert {turn.database for turn in turns if turn.workload == "fan-out"} == {"sqlite", "postgresql"}
     assert all(turn.database == "sqlite" for turn in turns if not turn.contestant.reads)
     assert [turn.contestant.name for turn in turns if 5_000 in turn.sizes.fan_out and turn.workload == "fan-out"] == [
