@@ -505,7 +505,7 @@ def test_what_is_asked_for_is_what_is_done():
 
     turns = [(turn.contestant.name, turn.database, turn.sizes.fan_out) for turn in plan.turns()]
 
-    assert turns == [("naive", "postgresql", (2_000,)), ("livegate-distinct", "postgresql", (2_000,))]
+    assert turns == [("livegate-distinct", "postgresql", (2_000,)), ("naive", "postgresql", (2_000,))]
 
 
 def of_rounds(contestant, *values, database="sqlite", fault=""):
