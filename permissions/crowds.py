@@ -29,6 +29,10 @@ class Crowd(Collection["Viewer"]):
         self.among = lru_cache(KNOWN)(self._among)
         self.of_accounts = lru_cache(1)(self._of_accounts)
 
+    def __reduce__(self) -> tuple[type[Crowd], tuple[list[Viewer]]]:
+        """What application code copies may hold on to it."""
+        return Crowd, (list(self.keys),)
+
     def __iter__(self) -> Iterator[Viewer]:
         return iter(self.keys)
 

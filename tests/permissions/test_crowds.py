@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 from dataclasses import replace
 
@@ -89,6 +91,17 @@ def test_those_who_are_alike_have_all_in_common_but_the_user(viewer):
     assert {frozenset(part) for part in alike if len(part) == 1} == {frozenset([one]) for one in alone}
     assert Crowd([one, other]).alike == [{one, other}]
     assert Crowd([]).alike == [frozenset()]
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda crowd: pickle.loads(pickle.dumps(crowd))])
+def test_a_crowd_may_be_copied(several, way):
+    crowd = Crowd(several)
+    crowd.among(("[1]",))
+
+    copied = way(crowd)
+
+    assert copied.keys == crowd.keys
+    assert copied.among(("[1]",)) == crowd.being([1])
 
 
 def test_nobody_is_a_crowd_too():

@@ -236,3 +236,14 @@ def test_rights_are_those_of_the_moment_each_time(viewer, model):
     assert not may_see()
     assign_perm(perm, user, instance)
     assert may_see()
+
+
+def test_sqlite_finds_memberships_by_the_users_and_not_by_the_groups(page_in_groups):
+    """It would look at all members of a group, for it knows nothing of how many there are."""
+    page, users = page_in_groups
+    asked = {"users": [user.pk for user in users[:2]], "keys": [str(page.pk)], "keys_of_groups": [str(page.pk)]}
+
+    [_, _, members] = grants.parts(sought_on(Page), **asked)
+
+    if connection.vendor == "sqlite":
+        assert "(user_id=?)" in members.explain()
