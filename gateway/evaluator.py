@@ -11,7 +11,7 @@ from ..serializers.settings import setting
 from . import delivery
 from .decisions import Made
 from .entries import RETRY
-from .evaluation import evaluate
+from .evaluation import asked_by, evaluate
 from .grounds import Grounds
 from .listener import FIRST_PAUSE, LONGEST_PAUSE
 from .logs import report
@@ -94,6 +94,11 @@ class Evaluator:
             if timer is not None:
                 timer.cancel()
         await self._worker.stop()
+        self.forget_who_asked()
+
+    def forget_who_asked(self) -> None:
+        """Of those who have gone, nothing is kept."""
+        asked_by.cache_clear()
 
     async def idle(self) -> None:
         """Until what is being evaluated was."""

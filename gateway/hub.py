@@ -179,6 +179,7 @@ class Hub:
         self._registry.remove(socket)
         self._backlog.forget(socket)
         self._examiner.forget(socket)
+        self._evaluator.forget_who_asked()
         if socket.expiry is not None:
             socket.expiry.cancel()
 

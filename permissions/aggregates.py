@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.db.models import Aggregate, IntegerField, TextField
 
+from .lookups import BITS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,14 +52,17 @@ class Collected(Aggregate):
         return getattr(path.output_field, "target_field", path.output_field)
 
     def _are_numbers(self, connection: BaseDatabaseWrapper) -> bool:
-        """Whether nothing else than integers is made of what the database has."""
+        """Whether nothing else than integers is made of what the database has. PostgreSQL may have something else in a
+        column of a field for them."""
         field = self._field
+        if connection.vendor == "postgresql" and field.cast_db_type(connection) not in BITS:
+            return False
         return not field.get_db_converters(connection) and type(field).to_python is IntegerField.to_python
 
     def convert_value(self, value: str | list[Any] | None, expression: Any, connection: BaseDatabaseWrapper) -> Keys:
         if isinstance(value, str) and self._are_numbers(connection) and not any(sign in value for sign in OF_OTHERS):
             return value
-        keys: Sequence[Any] = listed(value) if isinstance(value, str) else value or ()
+        keys: Sequence[Any] = listed(value.replace("NULL", "null")) if isinstance(value, str) else value or ()
         for convert in self._field.get_db_converters(connection):
             keys = [convert(key, expression, connection) for key in keys]
         return tuple(map(self._field.to_python, keys))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cached_property, lru_cache
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .aggregates import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .aggregates import Keys
     from .viewers import Viewer
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 KNOWN = 16
 
 
+def is_known(viewer: Viewer) -> bool:
+    """Whether they are not anonymous."""
+    return viewer.identity is not None
+
+
 class Crowd(Collection["Viewer"]):
     """Some viewers. Nothing that is read of them is kept here, be it who is there or who may do what: only what follows
     from who they are, and which of them the keys stand for that the database gives each time anew."""
 
     def __init__(self, viewers: Iterable[Viewer]) -> None:
         # With the primary key of the user, None for one who has none.
-        self.keys: dict[Viewer, Any] = {viewer: viewer.user_key for viewer in viewers}
-        self.among = lru_cache(KNOWN)(self._among)
-        self.of_accounts = lru_cache(1)(self._of_accounts)
+        self.keys: Mapping[Viewer, Any] = MappingProxyType({viewer: viewer.user_key for viewer in viewers})
+        self._meant: dict[tuple[Keys, ...], frozenset[Viewer]] = {}
+        # Who is not there, if these are the accounts.
+        self._absent: tuple[tuple[Keys, ...], frozenset[Viewer]] = ((), self.known)
 
     def __reduce__(self) -> tuple[type[Crowd], tuple[list[Viewer]]]:
         """What application code copies may hold on to it."""
@@ -51,26 +57,25 @@ class Crowd(Collection["Viewer"]):
         return frozenset(self._viewer_of) - {None}
 
     @cached_property
-    def anonymous(self) -> AbstractSet[Viewer]:
-        return self.being([None])
+    def anonymous(self) -> frozenset[Viewer]:
+        return self.viewers - self.known
 
     @cached_property
-    def known(self) -> AbstractSet[Viewer]:
-        """The viewers who are not anonymous."""
-        return self.viewers - self.anonymous
+    def known(self) -> frozenset[Viewer]:
+        return frozenset(filter(is_known, self))
 
     @cached_property
-    def alike(self) -> list[AbstractSet[Viewer]]:
+    def alike(self) -> tuple[frozenset[Viewer], ...]:
         """The viewers, divided by all but the user that may shape what they are shown."""
         surroundings = [viewer.surroundings for viewer in self]
         if not surroundings or surroundings.count(surroundings[0]) == len(surroundings):
-            return [self.viewers]
+            return (self.viewers,)
         alike: dict[tuple[str, ...], set[Viewer]] = {}
         for viewer in self:
             alike.setdefault(viewer.surroundings, set()).add(viewer)
-        return list(alike.values())
+        return tuple(map(frozenset, alike.values()))
 
-    def being(self, keys: Iterable[Any]) -> AbstractSet[Viewer]:
+    def being(self, keys: Iterable[Any]) -> set[Viewer]:
         """The viewers whose user has one of these keys; None stands for the anonymous ones."""
         found = self._viewer_of.keys() & keys
         viewers = set(map(self._viewer_of.__getitem__, found))
@@ -78,16 +83,24 @@ class Crowd(Collection["Viewer"]):
             viewers.update(self._further[key])
         return viewers
 
-    def _among(self, found: tuple[Keys, ...]) -> AbstractSet[Viewer]:
+    def among(self, found: tuple[Keys, ...]) -> frozenset[Viewer]:
         """The viewers whose user has one of the keys that were found."""
-        return frozenset().union(*(self.being(listed(keys)) for keys in found))
+        meant = self._meant.get(found)
+        if meant is None:
+            meant = frozenset().union(*(self.being(listed(keys)) for keys in found))
+            if len(self._meant) >= KNOWN:
+                self._meant.clear()
+            self._meant[found] = meant
+        return meant
 
-    def _of_accounts(self, found: tuple[Keys, ...]) -> Crowd:
+    def of_accounts(self, found: tuple[Keys, ...]) -> Crowd:
         """Those who are there, if these are the keys of the accounts that are."""
-        there = {key for keys in found for key in listed(keys)}
-        if there.issuperset(self.keys.values()):  # as they nearly always are
-            return self
-        return Crowd(viewer for viewer, key in self.keys.items() if viewer.identity is None or key in there)
+        accounts, absent = self._absent
+        if accounts != found:
+            there = {key for keys in found for key in listed(keys)}
+            absent = frozenset(one for one, key in self.keys.items() if is_known(one) and key not in there)
+            self._absent = found, absent
+        return Crowd(one for one in self if one not in absent) if absent else self
 
     @cached_property
     def _viewer_of(self) -> dict[Any, Viewer]:

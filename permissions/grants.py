@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Case, F, TextField, Value, When
-from django.db.models.lookups import In
 
 from .aggregates import Collected
-from .lookups import Among, Aside
+from .lookups import Among
 from .queries import is_plain, rows_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Sought:
     content type, where those are: of these codenames, or all, and by way of the groups in which users are by this
     relation, if by any."""
 
-    accounts: type[Any] | None = None
+    accounts: Any = None
     to_users: Any = None
     to_groups: Any = None
     content_type: Any = None
@@ -58,6 +58,12 @@ class Sought:
         return asked
 
     @property
+    def kinds(self) -> list[int]:
+        """Of what there are rows; those of superusers come with those of users."""
+        of_grants = [] if self.to_users is None else [HOLDERS, GROUP, *([MEMBERS] if self.groups else [])]
+        return of_grants if self.accounts is None else [*of_grants, USERS]
+
+    @property
     def managers(self) -> list[BaseManager[Any]]:
         managers = [] if self.accounts is None else [self.accounts._default_manager]
         if self.to_users is not None:
@@ -66,51 +72,68 @@ class Sought:
 
 
 def read(sought: Sought, keys: Collection[Any] = (), users: Collection[Any] = ()) -> list[Row]:
-    """What is sought about the objects with these keys and about these users: one query, where one database has all of
-    it, and nothing but that decides what there is."""
+    """What is sought about the objects with these keys and about these users: one query, where one can give all of
+    it."""
     asked, managers = sought.keys(keys, users), sought.managers
     is_stable = all(map(is_plain, managers))
-    is_alike = sought.to_users is None or is_generic(sought.to_users) == is_generic(sought.to_groups)
-    if is_stable and is_alike and len({manager.db for manager in managers}) == 1:
+    if is_stable and is_alike(sought) and len({manager.db for manager in managers}) == 1:
         return rows_of(united, sought, is_stable=True, **asked)
-    numbers = range(len(parts(sought, **asked)))
-    return [row for number in numbers for row in rows_of(part, sought, number, is_stable=is_stable, **asked)]
+    rows: list[Row] = []
+    for kind in sought.kinds:
+        if kind == MEMBERS:
+            asked["groups"] = {row[3] for row in rows if row[0] == GROUP}
+        rows += rows_of(part, sought, kind, is_stable=is_stable, **asked)
+    return rows
+
+
+@lru_cache(1_000)
+def is_alike(sought: Sought) -> bool:
+    """Whether what the rows of one kind have in a column is of the type that those of another have there."""
+    if sought.to_users is None:
+        return True
+    alike = [(key_field(sought.to_users), key_field(sought.to_groups))]
+    if sought.groups:
+        through = sought.groups.remote_field.through._meta
+        in_group = through.get_field(sought.groups.m2m_reverse_field_name())
+        alike.append((in_group.target_field, sought.to_groups._meta.get_field("group").target_field))
+    return all(kind_of(one) == kind_of(other) for one, other in alike)
 
 
 def united(sought: Sought, **keys: Asked) -> Rows:
-    first, *others = parts(sought, **keys)
+    first, *others = (part(sought, kind, **keys) for kind in sought.kinds)
     return first.union(*others, all=True) if others else first
 
 
-def part(sought: Sought, number: int, **keys: Asked) -> Rows:
-    return parts(sought, **keys)[number]
-
-
-def parts(sought: Sought, users: Asked, keys: Asked = (), keys_of_groups: Asked = ()) -> list[Rows]:
-    """Querysets of rows."""
-    found = []
-    if sought.to_users is not None:
-        direct, about = grants(sought, sought.to_users, keys)
-        of_groups, about_groups = grants(sought, sought.to_groups, keys_of_groups)
-        codename = F("permission__codename")
-        found.append(collected(columns(direct.filter(Among("user", users)), HOLDERS, F(about), codename), "user"))
-        found.append(columns(of_groups, GROUP, F(about_groups), codename, F("group")).annotate(livegate_users=NOTHING))
-        if sought.groups:
-            group = sought.groups.m2m_reverse_field_name()
-            granted = In(Aside(F(group)), of_groups.order_by().values("group").query)
-            members = memberships(sought.groups, users).filter(granted)
-            found.append(collected(columns(members, MEMBERS, group=F(group)), sought.groups.m2m_field_name()))
-    if sought.accounts is not None:
+def part(
+    sought: Sought,
+    kind: int,
+    users: Asked,
+    keys: Asked = (),
+    keys_of_groups: Asked = (),
+    groups: Asked | None = None,
+) -> Rows:
+    """Rows of one kind. The members are those of these groups, or of those that hold something."""
+    if kind == USERS:
         active = sought.accounts._default_manager.filter(Among("pk", users), is_active=True)
-        kind = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
-        found.append(collected(columns(active, kind), "pk"))
-    return found
+        kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
+        return collected(columns(active, kinds), "pk")
+    if kind == HOLDERS:
+        direct, about = grants(sought, sought.to_users, keys)
+        rows = columns(direct.filter(Among("user", users)), Value(kind), F(about), F("permission__codename"))
+        return collected(rows, "user")
+    of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
+    if kind == GROUP:
+        rows = columns(of_groups, Value(kind), F(about), F("permission__codename"), F("group"))
+        return rows.annotate(livegate_users=NOTHING)  # type: ignore[no-any-return]
+    group = sought.groups.m2m_reverse_field_name()
+    holding = of_groups.order_by().values("group").query if groups is None else groups
+    members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
+    return collected(columns(members, Value(kind), group=F(group)), sought.groups.m2m_field_name())
 
 
 def columns(rows: Rows, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING) -> Rows:
     """All but the last column of rows, under names that no model has."""
-    named = {"livegate_kind": kind if isinstance(kind, Case) else Value(kind)}
-    named |= {"livegate_about": about, "livegate_codename": codename, "livegate_group": group}
+    named = {"livegate_kind": kind, "livegate_about": about, "livegate_codename": codename, "livegate_group": group}
     return rows.order_by().annotate(**named).values_list(*named)  # type: ignore[no-any-return]
 
 
@@ -126,6 +149,19 @@ def grants(sought: Sought, perms_model: Any, keys: Asked) -> tuple[Rows, str]:
     if is_generic(perms_model):
         return about.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
     return about.filter(Among("content_object", keys)), "content_object_id"
+
+
+def key_field(perms_model: Any) -> Any:
+    """The field that has the keys of the objects."""
+    if is_generic(perms_model):
+        return perms_model._meta.get_field("object_pk")
+    return perms_model._meta.get_field("content_object").target_field
+
+
+def kind_of(field: Any) -> Any:
+    """All that decides what its column holds, and what is made of that."""
+    _, path, arguments, options = field.deconstruct()
+    return path, arguments, options
 
 
 def is_generic(perms_model: Any) -> bool:

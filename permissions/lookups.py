@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from django.db.models import CharField, F, Func, IntegerField, Lookup, UUIDField
+from django.db.models import CharField, F, IntegerField, Lookup, UUIDField
 from django.db.models.lookups import In
+from django.db.models.sql import Query
 
 from .queries import Parameter, is_one
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
@@ -37,48 +38,50 @@ NO_NUMBER = b"no number"
 KINDS = (IntegerField, UUIDField, CharField)
 
 
-class Aside(Func):
-    """The value at a path, for sorting out among rows that are found by something else. SQLite, which knows little of
-    how many there are, would look at all members of a group for the few who are asked about: by an expression, it
-    finds no rows."""
-
-    template = "%(expressions)s"
-    arity = 1
-
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="+%(expressions)s", **context)
-
-
 class Among(Base):
-    """The value at a path is one of these keys: ``queryset.filter(Among("user", keys))``.
+    """The value at a path is one of these keys: ``queryset.filter(Among("user", keys))``; or of those of a query.
 
     The same as ``user__in=keys``, which prepares, writes and parses each key by itself: for 1,000 of them, ten times
-    the work.
+    the work. One that does not ``lead`` sorts out among the rows that are found by something else: SQLite, which knows
+    little of how many there are, would look at all members of a group for the few who are asked about.
     """
 
     lookup_name = "among"
     prepare_rhs = False
 
-    def __init__(self, path: Any, keys: Collection[Any] | Parameter) -> None:
-        one_by_one = keys if isinstance(keys, Parameter) else list(keys)
+    def __init__(self, path: Any, keys: Collection[Any] | Parameter | Query, *, leads: bool = True) -> None:
+        one_by_one = keys if isinstance(keys, Parameter | Query) else list(keys)
         super().__init__(F(path) if isinstance(path, str) else path, one_by_one)
+        self._leads = leads
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:  # type: ignore[override]
-        keys = [key for key in self.rhs if key is not None]
+        keys = self.rhs if isinstance(self.rhs, Query) else [key for key in self.rhs if key is not None]
         return In(self.lhs, keys).as_sql(compiler, connection)  # type: ignore[return-value]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
+        # An expression finds no rows by an index. Nor is what it is compared with converted to the column's type.
+        path = f"+{path}" if self._kind and not self._leads else path
+        if isinstance(self.rhs, Query):
+            return self._in_query(path, parameters, compiler, connection)
         if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
+        if isinstance(self.rhs, Query):
+            return self._in_query(path, parameters, compiler, connection)
         kind = self._column.cast_db_type(connection)
         # Of the column's own type, the keys are looked up in a hash; of another, one after the other, for each row.
         typed = f"%s::{kind}[]" if kind in BITS else "%s"
         return f"{path} = ANY({typed})", [*parameters, self._parameter(self._array, connection)]
+
+    def _in_query(
+        self, path: str, parameters: Iterable[Any], compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> Sql:
+        query, its_parameters = self.process_rhs(compiler, connection)
+        return f"{path} IN {query}", [*parameters, *its_parameters]
 
     @property
     def _column(self) -> Any:

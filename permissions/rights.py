@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import auth
@@ -21,7 +21,7 @@ from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_us
 
 from .aggregates import listed
 from .copies import own_copy
-from .crowds import KNOWN, Crowd
+from .crowds import Crowd
 from .grants import GROUP, HOLDERS, MEMBERS, SUPERUSERS, USERS, Sought, groups_of_users, members_of, read
 from .lookups import Among
 from .viewers import refresh
@@ -54,6 +54,7 @@ class Rights:
         self._fresh: dict[Viewer, Viewer] = {}
         self._grants: dict[Subject, dict[str, tuple[Keys, ...]]] = {}
         self._completely_read: set[Subject] = set()
+        self._listed: dict[tuple[Keys, ...], frozenset[Any]] = {}  # the keys in them
         self._expected: dict[type[Model], dict[Any, Model]] = {}
         # What others have worked out for all viewers together.
         self.memo: dict[Any, Any] = {}
@@ -133,7 +134,8 @@ class Rights:
         through_groups = [(key, codename, members.get(group, ())) for _, key, codename, group, _ in found[GROUP]]
         for key, codename, users in [*((row[1], row[2], row[4]) for row in found[HOLDERS]), *through_groups]:
             held = self._grants[sought.content_type, str(key)]
-            held[codename] = (*held.get(codename, ()), users)
+            if users not in held.get(codename, ()):  # as they may be, when they are read again
+                held[codename] = (*held.get(codename, ()), users)
         if accounts is not None:
             self._superusers = tuple(row[-1] for row in found[SUPERUSERS])
             self.crowd = self.crowd.of_accounts((*self._superusers, *(row[-1] for row in found[USERS])))
@@ -221,12 +223,13 @@ class Rights:
         """Those for whom ``user.has_perm(perm, obj)`` is true; None where each user has to be asked."""
         if not self._decide or (obj is None and not self._decide_about_models):
             return None
+        holders: AbstractSet[Viewer]
         if obj is None:
             holders = self.crowd.being(self._model_holders(perm)) | self.crowd.among(self._superusers)
         else:
             holders = self.crowd.among((*self._superusers, *self._holders(perm, obj)))
         if not viewers.isdisjoint(self.crowd.anonymous) and self.has_perm(AnonymousUser(), perm, obj):
-            holders |= self.crowd.anonymous
+            holders = holders | self.crowd.anonymous
         return holders & viewers
 
     def _holders(self, perm: str, obj: Model) -> tuple[Keys, ...]:
@@ -289,12 +292,10 @@ class Rights:
         return anonymous.is_active and (anonymous.is_superuser or holds)
 
     def _holds(self, user: Any, perm: str, obj: Model) -> bool:
-        return user.pk in keys_among(self._holders(perm, obj))
-
-
-@lru_cache(KNOWN)
-def keys_among(found: tuple[Keys, ...]) -> frozenset[Any]:
-    return frozenset(key for keys in found for key in listed(keys))
+        found = self._holders(perm, obj)
+        if found not in self._listed:
+            self._listed[found] = frozenset(key for keys in found for key in listed(keys))
+        return user.pk in self._listed[found]
 
 
 def has_plain_permissions(users: type[Any]) -> bool:

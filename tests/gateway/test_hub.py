@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from contextvars import ContextVar
@@ -26,11 +27,12 @@ from livegate.gateway import hub as hub_module
 from livegate.gateway.backlog import Backlog
 from livegate.gateway.decisions import Made, View
 from livegate.gateway.entries import CHANGE, RIGHTS, SWEEP
-from livegate.gateway.evaluation import evaluate
+from livegate.gateway.evaluation import asked_by, evaluate
 from livegate.gateway.evaluator import Evaluator
 from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.notifications import anotify, notify
 from livegate.permissions import anyone
+from livegate.permissions.viewers import Viewer
 
 
 class Gate:
@@ -100,6 +102,24 @@ async def test_it_lives_from_the_first_socket_to_the_last_and_leaves_no_task(dem
     third = await connect(demo.amira)
     assert (await third.subscribe(demo.card))["type"] == "SUBSCRIBED"
     assert the_hub() is not hub
+
+
+async def test_of_who_has_gone_nothing_is_kept(demo, connect):
+    one, other = await connect(demo.amira), await connect(demo.ben)
+    for client in (one, other):
+        await client.subscribe(demo.card)
+
+    def kept():
+        gc.collect()
+        return {viewer.user for viewer in gc.get_objects() if isinstance(viewer, Viewer)}
+
+    assert kept() == {demo.amira, demo.ben}
+    await other.close()
+    await until(lambda: len(the_hub().sockets) == 1)
+    assert not asked_by.cache_info().currsize
+    await one.close()
+    await until(lambda: not hub_module._hubs)
+    assert kept() == set()
 
 
 async def test_a_burst_of_saves_costs_few_evaluations_and_ends_with_the_truth(demo, connect, gate):

@@ -47,3 +47,13 @@ class Untouched(Field):
 
     def db_type(self, connection: Any) -> str:
         return self.kind
+
+
+class Written(Untouched):
+    """The same, given and taken as a text."""
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> str:
+        return str(value)
+
+    def get_prep_value(self, value: Any) -> str:
+        return str(value)

@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection, connections
-from lab.fields import Shifted, rows_with
+from django.db.models import IntegerField
+from lab.fields import Shifted, Untouched, rows_with
 from lab.models import Badge, Document, Page, Slug
 
 from livegate.permissions.aggregates import Collected, listed
@@ -109,3 +110,15 @@ def test_integers_stay_a_text_until_somebody_looks_at_them():
 
     assert isinstance(keys, str)
     assert sorted(listed(keys)) == sorted(Page.objects.filter(text="1").values_list("pk", flat=True))
+
+
+def test_a_column_of_texts_is_read_as_texts_whatever_the_field_makes_of_them():
+    class Padded(Untouched):
+        def get_prep_value(self, value):
+            return f"{value:06}"
+
+        to_python = IntegerField.to_python
+
+    collected = rows_with(Padded("varchar(9)"), [5, 77]).objects.aggregate(keys=Collected("value"))
+
+    assert sorted(listed(collected["keys"])) == [5, 77]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
 from django.contrib.auth import get_user_model
 
-from livegate.permissions.crowds import Crowd
+from livegate.permissions.crowds import KNOWN, Crowd
 
 User = get_user_model()
 
@@ -89,8 +91,8 @@ def test_those_who_are_alike_have_all_in_common_but_the_user(viewer):
 
     assert sorted(alike, key=len, reverse=True)[:2] == [{one, other, viewer()}, set(german)]
     assert {frozenset(part) for part in alike if len(part) == 1} == {frozenset([one]) for one in alone}
-    assert Crowd([one, other]).alike == [{one, other}]
-    assert Crowd([]).alike == [frozenset()]
+    assert Crowd([one, other]).alike == ({one, other},)
+    assert Crowd([]).alike == (frozenset(),)
 
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda crowd: pickle.loads(pickle.dumps(crowd))])
@@ -102,6 +104,37 @@ def test_a_crowd_may_be_copied(several, way):
 
     assert copied.keys == crowd.keys
     assert copied.among(("[1]",)) == crowd.being([1])
+
+
+def test_only_so_many_lists_are_known(several):
+    crowd = Crowd(several)
+
+    for number in range(10 * KNOWN):
+        assert crowd.among((f"[{number}]",)) == crowd.being([number])
+        assert len(crowd._meant) <= KNOWN
+
+
+def test_nothing_but_who_asks_keeps_a_crowd():
+    gc.collect()
+    gc.disable()
+    try:
+        crowd = Crowd([])
+        crowd.among(("[1]",))
+        assert set(crowd.of_accounts(())) == set()
+        gone = weakref.ref(crowd)
+        del crowd
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_nobody_can_change_who_is_in_a_crowd(several):
+    crowd = Crowd(several)
+
+    with pytest.raises(TypeError):
+        crowd.keys[several[0]] = 77
+    kept = [crowd.viewers, crowd.known, crowd.anonymous, crowd.user_keys, crowd.among(("[1]",)), *crowd.alike]
+    assert {type(one) for one in kept} == {frozenset}
 
 
 def test_nobody_is_a_crowd_too():
