@@ -423,6 +423,23 @@ def test_one_event_costs_the_same_few_queries_for_one_viewer_and_for_many(demo, 
     assert len(queries(people, gone)) == len(queries(people, demo.card.hashid))
 
 
+def test_what_is_known_of_who_asked_before_tells_nothing_of_others(demo, viewer):
+    amira, ben, nobody = (
+        Pair(viewer(user), find("board.Card"), demo.card.hashid) for user in (demo.amira, demo.ben, None)
+    )
+    other = Pair(amira.viewer, amira.publication, "gone")
+
+    def shown(*pairs):
+        return {pair: view is not None for pair, view in evaluate(pairs).items()}
+
+    for _ in range(2):
+        assert shown(amira, ben) == {amira: True, ben: True}
+        assert shown(amira, nobody) == {amira: True, nobody: True}
+        assert shown(amira, other) == {amira: True, other: False}
+        assert shown(ben, amira) == {amira: True, ben: True}
+        assert shown(amira) == {amira: True}
+
+
 def test_what_the_viewers_user_remembers_of_itself_decides_nothing(demo, viewer, republish):
     class Asks(serializers.Serializer):
         staff = serializers.SerializerMethodField()
