@@ -232,9 +232,9 @@ def evened_out(publication: Publication) -> Iterator[None]:
 
 
 def renew(viewers: Iterable[Viewer], wanted: Wanted) -> Rights:
-    """The viewers as they are now, with their rights on the objects, read after the content: one query for all
-    viewers, and three for each publication, also for objects that are not there; three more where permissions on whole
-    models are asked for."""
+    """The viewers as they are now, with their rights on the objects, read after the content: one query for all viewers
+    and the objects of the first publication, and one for each further, also for objects that are not there; three more
+    where permissions on whole models are asked for."""
     rights = Rights(viewers, *((publication.model, keys, publication.asks_for) for publication, keys in wanted.items()))
     for publication in wanted:
         rights.prefetch_of_users(relations(get_user_model(), publication.reads_of_user))
@@ -268,11 +268,9 @@ def show(
         if grounds is not None:
             grounds.rest(watching, ground)
         shown: dict[Viewer, View] = {}
-        viewers = (
-            rights.crowd.viewers
-            if len(watching) == len(pairs)
-            else rights.crowd.viewers & {pair.viewer for pair in watching}
-        )
+        viewers: AbstractSet[Viewer] = rights.crowd.viewers
+        if len(watching) < len(pairs):
+            viewers &= {pair.viewer for pair in watching}
         try:
             for view, audience in views(publication, inquiry, viewers):
                 shown |= dict.fromkeys(audience, view)
