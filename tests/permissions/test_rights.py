@@ -14,7 +14,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
-from django.db import connection, models
+from django.db import connection, connections, models
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from guardian.backends import ObjectPermissionBackend
 from guardian.exceptions import WrongAppError
@@ -26,6 +26,7 @@ from lab.models import DirectlyGranted, Document, Foreign, ForeignProxy, Page
 from livegate.permissions import grants as grants_module
 from livegate.permissions import rights as rights_module
 from livegate.permissions import viewers as viewers_module
+from livegate.permissions.aggregates import Collected
 from livegate.permissions.crowds import Crowd
 from livegate.permissions.rights import Rights
 
@@ -664,6 +665,24 @@ def test_a_user_model_with_superusers_of_its_own_need_not_know_permissions(someo
 
     assert Rights([one]).crowd.keys == {one: someone.pk}
     assert Rights([one]).holding({one}, "lab.view_page", Page()) is None
+
+
+def test_a_database_of_another_make_is_asked_the_same(people, monkeypatch):
+    holder, member, nobody, superuser = viewers = people(4)
+    group, page = Group.objects.create(name="group"), Page.objects.create()
+    group.user_set.add(member.user)
+    User.objects.filter(pk=superuser.user.pk).update(is_superuser=True)
+    assign_perm("view_page", holder.user, page)
+    assign_perm("view_page", group, page)
+
+    function = {"sqlite": "JSON_GROUP_ARRAY", "postgresql": "ARRAY_AGG"}[connection.vendor]
+    with monkeypatch.context() as other:
+        other.setattr(connections["default"], "vendor", "other")
+        other.setattr(Collected, "function", function)
+        rights = Rights(viewers, (Page, [page.pk], {"view_page"}))
+
+    assert rights.holding({*viewers}, "lab.view_page", page) == {holder, member, superuser}
+    assert nobody in rights.crowd
 
 
 # What a permission is on
