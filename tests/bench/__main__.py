@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 
 import servers
 
-from .arena import Invalid, arena, cores, ground
+from .arena import Invalid, apart, arena, cores, ground
 from .contestants import CONTESTANTS
-from .figures import SHARED, Results, Round, as_json, ratios
+from .figures import Results, Round, as_json, ratios
 from .plan import DATABASES, IF_NAMED, Plan
 from .report import place_of, report
-from .workloads import WORKLOADS, Sizes
+from .workloads import WORKLOADS, Sizes, measure
 
 if TYPE_CHECKING:
     from .arena import Ground
     from .plan import Turn
+    from .workloads import Figures
 
 
 def run(plan: Plan, *, keep_connections: bool) -> Results:
@@ -40,29 +41,35 @@ def run(plan: Plan, *, keep_connections: bool) -> Results:
             for database in plan.all_databases
         }
         for turn in plan.turns():
-            results.rounds.append(take(turn, grounds[turn.database]))
+            results.rounds += take(turn, grounds[turn.database])
     return results
 
 
-def take(turn: Turn, place: Ground) -> Round:
-    """Let a contestant have its turn."""
-    database = turn.database if turn.contestant.reads else SHARED
+def take(turn: Turn, place: Ground) -> list[Round]:
+    """Let contestants have their turn, each with a broker of its own."""
     # In an idle time there is a sweep, which else comes once in a minute. It is kept out of single events, to which it
     # would be reckoned by chance.
     periods = {"idle": turn.sizes.idle_seconds, "fan-out": 100_000}
-    if turn.workload in periods:
-        period = {"BENCH_SWEEP_PERIOD": str(periods[turn.workload])}
-        place = replace(place, environment={**place.environment, **period})
-    named = (turn.workload, database, turn.contestant.name, turn.number)
+    settings = {"BENCH_SWEEP_PERIOD": str(periods[turn.workload])} if turn.workload in periods else {}
+    names = [contestant.name for contestant in turn.contestants]
+    figures: list[Figures] = [{} for _ in names]
+    fault = ""
     started = time.monotonic()
     try:
-        with arena(turn.contestant, place) as opened:
-            done = Round(*named, figures=WORKLOADS[turn.workload](opened, turn.sizes))
+        with contextlib.ExitStack() as stack:
+            arenas = []
+            for contestant in turn.contestants:
+                own = stack.enter_context(apart(place, settings))
+                arenas.append(stack.enter_context(arena(contestant, own)))
+            figures = measure(turn.workload, arenas, turn.sizes)
     except Invalid as invalid:
-        done = Round(*named, fault=str(invalid))
-    took = time.monotonic() - started
-    print(*named[:3], f"round {turn.number}: {done.fault or 'valid'} ({took:.0f} s)", sep=", ", file=sys.stderr)
-    return done
+        fault = str(invalid)
+    said = f"round {turn.number}: {fault or 'valid'} ({time.monotonic() - started:.0f} s)"
+    print(turn.workload, turn.database, " | ".join(names), said, sep=", ", file=sys.stderr)
+    return [
+        Round(turn.workload, turn.database, name, turn.number, found, fault)
+        for name, found in zip(names, figures, strict=True)
+    ]
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -73,6 +73,14 @@ def ground(
             stdout=subprocess.PIPE,
         )
         yield Ground(database, environment, json.loads(populated.stdout), cards, server_core, postgresql)
+
+
+@contextlib.contextmanager
+def apart(ground: Ground, settings: Mapping[str, str]) -> Iterator[Ground]:
+    """The same database, with a broker of its own, so that what is done there is heard of nowhere else; and with these
+    environment variables."""
+    with servers.redis() as url:
+        yield replace(ground, environment={**ground.environment, **settings, "REDIS_URL": url})
 
 
 class Child:

@@ -19,14 +19,13 @@ class Contestant:
     shows: str
     payload: str = "payload"
     asks: bool = False
-    reads: bool = True  # the database, in the server
 
 
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant("floor", "floor", "open", reads=False),
-        Contestant("classic", "classic", "open", reads=False),
+        Contestant("floor", "floor", "open"),
+        Contestant("classic", "classic", "open"),
         Contestant("naive", "naive", "personal", asks=True),
         Contestant("djangochannelsrestframework", "observer", "personal", payload="data", asks=True),
         Contestant("livegate-1", "livegate", "open"),

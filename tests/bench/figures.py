@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SHARED = "shared"  # stands for the database of those that read none: they are measured once for all databases
-
 
 @dataclass(frozen=True)
 class Round:
@@ -48,8 +46,7 @@ class Results:
         return {
             one.number: one.figures[case][figure]
             for one in self.rounds
-            if (one.workload, one.contestant) == (workload, contestant)
-            and one.database in (database, SHARED)
+            if (one.workload, one.database, one.contestant) == (workload, database, contestant)
             and not one.fault
             and figure in one.figures.get(case, {})
         }

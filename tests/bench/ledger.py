@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from dataclasses import replace
 from random import Random
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-import servers
-
-from .arena import Invalid, arena
+from .arena import Invalid, apart, arena
 from .serving import gather_viewers, serve_all
 
 if TYPE_CHECKING:
@@ -107,8 +104,6 @@ def counted(views: list[list[str]]) -> Counter[tuple[str, ...]]:
 @contextlib.contextmanager
 def place(outer: Arena, level: str) -> Iterator[Arena]:
     """An arena with a broker of its own, so that it hears of its own changes only, on the common database."""
-    with servers.redis() as url:
-        settings = {"REDIS_URL": url, "BENCH_LEDGER": level, "BENCH_SWEEP_PERIOD": "100000"}
-        environment = {**outer.ground.environment, **settings}
-        with arena(outer.contestant, replace(outer.ground, environment=environment)) as opened:
-            yield opened
+    settings = {"BENCH_LEDGER": level, "BENCH_SWEEP_PERIOD": "100000"}
+    with apart(outer.ground, settings) as ground, arena(outer.contestant, ground) as opened:
+        yield opened

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .contestants import CONTESTANTS, Contestant
+from .workloads import BESIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,11 +39,11 @@ USUAL = 1_000  # sockets; with more there is one round, on the first database
 
 @dataclass(frozen=True)
 class Turn:
-    """One contestant's round of one workload."""
+    """A round of one workload: one contestant's, or that of several who are measured beside each other."""
 
     workload: str
     number: int
-    contestant: Contestant
+    contestants: Sequence[Contestant]
     database: str
     sizes: Sizes
 
@@ -63,15 +64,18 @@ class Plan:
         last, so that those who take milliseconds are measured close together."""
         for workload in self.workloads:
             for number in range(1, self.rounds + 1):
-                yield from sorted(self.turns_of(workload, number), key=lambda turn: turn.contestant.asks)
+                yield from sorted(self.turns_of(workload, number), key=asks)
 
     def turns_of(self, workload: str, number: int) -> Iterator[Turn]:
         """Those of one round, in any order."""
         for database in self.databases_of(workload):
-            for name in self.contestants or CONTESTANTS:
-                contestant = CONTESTANTS[name]
-                if self.has_turn(workload, number, database, contestant):
-                    yield Turn(workload, number, contestant, database, self.sizes_of(number, database, contestant))
+            named = [CONTESTANTS[name] for name in self.contestants or CONTESTANTS]
+            playing = [one for one in named if self.has_turn(workload, number, database, one)]
+            # Without those with whom a block would take minutes.
+            beside = [one for one in playing if workload in BESIDE and not one.asks]
+            for some in (beside, *([one] for one in playing if one not in beside)):
+                if some:
+                    yield Turn(workload, number, some, database, self.sizes_of(number, database, some[0]))
 
     @property
     def all_databases(self) -> Sequence[str]:
@@ -82,17 +86,14 @@ class Plan:
         return self.databases or WHERE.get(workload, ELSEWHERE)
 
     def has_turn(self, workload: str, number: int, database: str, contestant: Contestant) -> bool:
-        """Those that read no database have one turn for all databases."""
         if ITS_OWN.get(workload, contestant.name) != contestant.name:
             return False
         if workload in ONCE and number > 1:
             return False
-        first = database == self.all_databases[0]
         if not self.contestants and (workload, contestant.name) in LEFT_OUT:
             return False
-        if contestant.asks and number > 1 and (workload in LONG or not first):
-            return False
-        return contestant.reads or first
+        first = database == self.all_databases[0]
+        return not contestant.asks or number == 1 or (first and workload not in LONG)
 
     def sizes_of(self, number: int, database: str, contestant: Contestant) -> Sizes:
         if self.sockets:
@@ -101,3 +102,7 @@ class Plan:
             usual = tuple(size for size in self.sizes.fan_out if size <= USUAL)
             return replace(self.sizes, fan_out=usual)
         return self.sizes
+
+
+def asks(turn: Turn) -> bool:
+    return any(contestant.asks for contestant in turn.contestants)

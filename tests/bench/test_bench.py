@@ -13,26 +13,28 @@ import pytest
 import servers
 
 from bench import rights, site
-from bench.__main__ import main
+from bench.__main__ import main, take
 from bench.arena import Child, Invalid, arena, cores, ground
 from bench.contestants import CONTESTANTS
+from bench.fan_out import in_blocks
 from bench.faults import OF_OTHERS, OF_POSTGRESQL, OF_REDIS, faults_on, shuffled
-from bench.figures import SHARED, Ratio, Results, Round, as_json, ratios
+from bench.figures import Ratio, Results, Round, as_json, ratios
 from bench.ledger import compare as compare_ledger
 from bench.ledger import place as open_at
 from bench.paths import PATHS
-from bench.plan import Plan
+from bench.plan import Plan, Turn
 from bench.refusals import probability_later, standard_error
 from bench.report import place_of, report
 from bench.serving import gather_viewers, serve_all
 from bench.site import Site
 from bench.soak import compare, leaked
 from bench.verification import Expected, answers_among, faults_of, judged
-from bench.workloads import WORKLOADS, Sizes
+from bench.workloads import ALONE, BESIDE, WORKLOADS, Sizes, measure
 from livegate.gateway import frames
 
 TINY = Sizes(
     fan_out=(3, 5),
+    blocks=2,
     events=1,
     spread=4,
     spread_rate=100,
@@ -95,7 +97,7 @@ def opened(process):
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
     with arena(CONTESTANTS[name], place) as started:
-        figures = WORKLOADS["fan-out"](started, TINY)
+        [figures] = measure("fan-out", [started], TINY)
 
     assert figures.keys() == {"3", "5"}
     assert figures["5"]["latency_ms"] > 0
@@ -106,9 +108,57 @@ def test_every_contestant_shows_every_viewer_theirs_and_only_that(place, name):
         assert figures["5"]["serializations"] == 5
 
 
+def test_those_beside_each_other_hear_of_their_own_saves_only(place):
+    beside = [CONTESTANTS[name] for name in ("livegate-1", "floor", "livegate-3")]
+
+    rounds = take(Turn("fan-out", 2, beside, "sqlite", TINY), place)
+
+    assert [(one.contestant, one.number, one.fault) for one in rounds] == [
+        ("livegate-1", 2, ""),
+        ("floor", 2, ""),
+        ("livegate-3", 2, ""),
+    ]
+    assert [one.figures["5"]["queries"] for one in rounds] == [3, 0, 3]
+
+
+def test_turns_alternate_and_end_when_their_time_has_come(monkeypatch):
+    saved = []
+
+    def serve(arena):
+        saved.append(arena.name)
+        return {"latency": 0.1 if arena.name == "quick" else 0.7, "busy": 0}
+
+    monkeypatch.setattr("bench.fan_out.serve_all", serve)
+    counters = {"cpu": 0, "queries": 0}
+    quick, slow = (
+        SimpleNamespace(name=name, counters=lambda: counters, writer=SimpleNamespace(do=str))
+        for name in ("quick", "slow")
+    )
+
+    events = in_blocks([quick, slow], Sizes(blocks=3, events=2, seconds_per_size=2.0))
+
+    assert saved == [*3 * ["quick"], *3 * ["slow"], *2 * ["slow"], *6 * ["quick"]]  # each block begins with one more
+    assert [len(of_one) for of_one in events] == [6, 3]
+
+
+def test_what_is_wrong_with_one_counts_for_none_beside_them(place, monkeypatch):
+    def fail(arenas, sizes):
+        raise Invalid("amira received nothing")
+
+    monkeypatch.setitem(BESIDE, "fan-out", fail)
+    beside = [CONTESTANTS[name] for name in ("floor", "classic")]
+
+    rounds = take(Turn("fan-out", 1, beside, "sqlite", TINY), place)
+
+    assert [(one.contestant, one.fault) for one in rounds] == [
+        ("floor", "amira received nothing"),
+        ("classic", "amira received nothing"),
+    ]
+
+
 @pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing", "ledger-questions"])
 def test_every_workload_gives_its_figures(opened, workload):
-    figures = WORKLOADS[workload](opened, TINY)
+    figures = ALONE[workload](opened, TINY)
 
     assert figures
     assert all(figures.values())
@@ -123,7 +173,7 @@ def crowded(place):
 def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded, monkeypatch):
     monkeypatch.setattr("bench.revocation.STALL", 0.3)
     with arena(CONTESTANTS["livegate-3"], crowded) as started:
-        figures = WORKLOADS["revocation"](started, replace(TINY, revocations=2, revocation_sockets=CROWD))
+        figures = ALONE["revocation"](started, replace(TINY, revocations=2, revocation_sockets=CROWD))
         gather_viewers(started, range(CROWD))  # who may see it again, for what comes after
 
     by_path = {case.partition(",")[0] for case in figures}
@@ -138,7 +188,7 @@ def test_a_right_is_gone_by_every_path_whatever_the_broker_does(crowded, monkeyp
 def test_a_restart_of_redis_costs_the_same_whatever_the_number_of_sockets_and_objects(place, monkeypatch):
     monkeypatch.setattr("bench.resync.QUIET", 0.4)
     with arena(CONTESTANTS["livegate-3"], place) as started:
-        figures = WORKLOADS["resync"](started, TINY)
+        figures = ALONE["resync"](started, TINY)
 
     assert [(found["sockets"], found["objects"]) for found in figures.values()] == [(2, 1), (6, 1), (6, 3)]
     # Of one evaluation and one examination, or of two, where the notice that was kept comes when they are over.
@@ -159,12 +209,12 @@ def test_a_change_that_did_not_arrive_after_a_restart_of_redis_makes_the_round_i
     monkeypatch.setattr("bench.resync.QUIET", 0.4)
     monkeypatch.setattr(Child, "do", do_less)
     with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match="2 clients are not current"):
-        WORKLOADS["resync"](started, TINY)
+        ALONE["resync"](started, TINY)
 
 
 def test_refusals_are_timed_of_what_is_hidden_and_of_what_never_existed(place):
     with arena(CONTESTANTS["livegate-3"], place) as started:
-        figures = WORKLOADS["refusals"](started, TINY)
+        figures = ALONE["refusals"](started, TINY)
 
     assert list(figures) == ["on the beat", "beside what is shown", "at once"]
     on_a_beat = [figures["on the beat"], figures["beside what is shown"]]
@@ -183,12 +233,12 @@ def test_a_view_that_follows_an_answer_is_no_answer_to_what_is_asked_next():
 def test_who_is_not_refused_makes_the_round_invalid(place, monkeypatch):
     monkeypatch.setattr("bench.refusals.TAKEN", "without a signal")  # which takes something else
     with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match="hidden was not refused"):
-        WORKLOADS["refusals"](started, TINY)
+        ALONE["refusals"](started, TINY)
 
 
 def test_each_level_of_the_ledger_is_measured_and_what_was_shown_is_on_record(place):
     with arena(CONTESTANTS["livegate-3"], place) as started:
-        figures = WORKLOADS["ledger"](started, TINY)
+        figures = ALONE["ledger"](started, TINY)
 
     assert list(figures) == ["off", "subscriptions", "showings", "strict"]
     assert all(found["latency_ms"] > 0 and found["cpu_us_per_message"] > 0 for found in figures.values())
@@ -232,7 +282,7 @@ def test_what_is_on_record_without_being_asked_for_makes_the_round_invalid(place
     monkeypatch.setattr("bench.ledger.place", lambda outer, level: open_at(outer, "showings"))
     told = "of 50 frames, 0 are not on record; 50 are which were not sent; 20 times"
     with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match=told):
-        WORKLOADS["ledger"](started, TINY)
+        ALONE["ledger"](started, TINY)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +301,7 @@ def test_the_more_are_asked_the_more_is_known():
 
 def test_whatever_is_broken_at_random_everybody_holds_the_truth_afterwards(place):
     with arena(CONTESTANTS["livegate-3"], place) as started:
-        figures = WORKLOADS["soak"](started, TINY)
+        figures = ALONE["soak"](started, TINY)
 
     faults, changes, clients, kept = (figures[case] for case in ("faults", "changes", "clients", "kept"))
     assert faults.keys() == {*OF_REDIS, *OF_OTHERS, "all", "seed"}
@@ -289,7 +339,7 @@ def test_a_change_that_nobody_is_told_of_makes_a_soak_invalid(place, monkeypatch
     monkeypatch.setattr("bench.soak.LIMIT", 1)
     monkeypatch.setattr("bench.soak.faults_on", lambda site: {"clients_slow": OF_OTHERS["clients_slow"]})
     with arena(CONTESTANTS["livegate-3"], place) as started, pytest.raises(Invalid, match=r"\d+ stale"):
-        WORKLOADS["soak"](started, TINY)
+        ALONE["soak"](started, TINY)
 
 
 HELD = {"changed": 12.0, "settled": True, "views": {"x": ["a view", 3, "subscribed"], "y": [None, 0, "refused"]}}
@@ -381,7 +431,7 @@ def test_who_keeps_what_was_taken_makes_the_round_invalid(crowded, monkeypatch):
     monkeypatch.setitem(PATHS, "grant removed", replace(PATHS["grant removed"], leaves="object"))
     sizes = replace(TINY, revocations=2, revocation_sockets=CROWD)
     with arena(CONTESTANTS["livegate-3"], crowded) as started, pytest.raises(Invalid, match="a leak"):
-        WORKLOADS["revocation"](started, sizes)
+        ALONE["revocation"](started, sizes)
 
 
 def test_a_message_that_is_missing_makes_the_round_invalid(opened, monkeypatch):
@@ -462,22 +512,26 @@ def test_everyone_has_their_turn_in_every_round():
 
     order = [(turn.workload, turn.number) for turn in turns]
     assert list(dict.fromkeys(order)) == sorted(set(order))
-    assert {turn.contestant.name for turn in turns} == set(CONTESTANTS)
-    for number in (1, 2):
-        asking = [turn.contestant.asks for turn in turns if (turn.workload, turn.number) == ("fan-out", number)]
-        assert asking == sorted(asking)  # who takes minutes comes between none of those who don't
-        assert len(set(asking)) == 2
-    assert {turn.database for turn in turns if turn.workload == "fan-out"} == {"sqlite", "postgresql"}
-    assert all(turn.database == "sqlite" for turn in turns if not turn.contestant.reads)
-    assert [turn.contestant.name for turn in turns if 5_000 in turn.sizes.fan_out and turn.workload == "fan-out"] == [
-        name for name, contestant in CONTESTANTS.items() if not contestant.asks
-    ]
+    assert {name for turn in turns for name in names_of(turn)} == set(CONTESTANTS)
+    assert all(len(turn.contestants) == 1 for turn in turns if turn.workload == "storm")
+    # Those who take minutes come last, and each for themselves.
+    quick = [name for name, contestant in CONTESTANTS.items() if not contestant.asks]
+    slow = [[name] for name, contestant in CONTESTANTS.items() if contestant.asks]
+    first = [names_of(turn) for turn in turns if (turn.workload, turn.number) == ("fan-out", 1)]
+    assert first == [quick, quick, *slow, *slow]
+    second = [(turn.database, names_of(turn)) for turn in turns if (turn.workload, turn.number) == ("fan-out", 2)]
+    assert second == [("sqlite", quick), ("postgresql", quick), *(("sqlite", one) for one in slow)]
+    assert [names_of(turn) for turn in turns if 5_000 in turn.sizes.fan_out and turn.workload == "fan-out"] == [quick]
+
+
+def names_of(turn):
+    return [contestant.name for contestant in turn.contestants]
 
 
 def test_what_hardly_varies_has_one_round():
     turns = list(Plan(["sizing"], 3, Sizes()).turns())
 
-    assert [(turn.number, turn.contestant.name) for turn in turns] == [(1, "livegate-3")]
+    assert [(turn.number, names_of(turn)) for turn in turns] == [(1, ["livegate-3"])]
 
 
 def test_a_soak_breaks_postgresql_unless_told_otherwise_and_has_one_round():
@@ -503,9 +557,9 @@ def test_a_run_that_is_told_nothing_does_everything_but_the_soak(monkeypatch):
 def test_what_is_asked_for_is_what_is_done():
     plan = Plan(["spread"], 1, Sizes(), ["postgresql"], ["naive", "livegate-distinct"], [2_000])
 
-    turns = [(turn.contestant.name, turn.database, turn.sizes.fan_out) for turn in plan.turns()]
+    turns = [(names_of(turn), turn.database, turn.sizes.fan_out) for turn in plan.turns()]
 
-    assert turns == [("livegate-distinct", "postgresql", (2_000,)), ("naive", "postgresql", (2_000,))]
+    assert turns == [(["livegate-distinct"], "postgresql", (2_000,)), (["naive"], "postgresql", (2_000,))]
 
 
 def of_rounds(contestant, *values, database="sqlite", fault=""):
@@ -520,7 +574,7 @@ RATIO = Ratio("faster", "fan-out", "5", "latency_ms", "naive", "floor", False, {
 
 def test_a_ratio_is_that_of_the_medians_with_the_spread_of_the_rounds():
     results = Results()
-    results.rounds += of_rounds("floor", 1, 2, 4, database=SHARED) + of_rounds("naive", 8, 10, 40)
+    results.rounds += of_rounds("floor", 1, 2, 4) + of_rounds("naive", 8, 10, 40)
 
     ratio = results.ratio(RATIO, "sqlite")
 
@@ -532,7 +586,7 @@ def test_a_ratio_is_that_of_the_medians_with_the_spread_of_the_rounds():
 
 def test_an_invalid_round_does_not_count_and_is_told():
     results = Results()
-    results.rounds += of_rounds("floor", 2, database=SHARED) + of_rounds("naive", 10)
+    results.rounds += of_rounds("floor", 2) + of_rounds("naive", 10)
     results.rounds.append(Round("fan-out", "sqlite", "naive", 2, fault="amira received nothing"))
     results.rounds.append(Round("fan-out", "sqlite", "classic", 1, fault="cleo received nothing"))
 
@@ -569,7 +623,7 @@ def test_a_run_writes_its_figures_and_says_that_all_of_them_count(tmp_path, monk
 
 def test_a_run_in_which_a_contestant_has_no_round_that_counts_fails(monkeypatch):
     results = Results()
-    results.rounds += of_rounds("floor", 2, database=SHARED) + of_rounds("naive", 10, fault="amira received nothing")
+    results.rounds += of_rounds("floor", 2) + of_rounds("naive", 10, fault="amira received nothing")
     monkeypatch.setattr("bench.__main__.run", lambda plan, keep_connections: results)
 
     assert main(["fan-out"]) == 1

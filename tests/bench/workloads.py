@@ -1,12 +1,13 @@
-"""The workloads: what is done to one contestant in one round, and the figures that it gives."""
+"""The workloads: what is done to contestants in one round, and the figures that it gives."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
+from .fan_out import fan_out
 from .ledger import ledger
 from .questions import questions
 from .refusals import refusals
@@ -32,8 +33,9 @@ class Sizes:
     """How much of everything."""
 
     fan_out: tuple[int, ...] = (10, 100, 1_000, 5_000)
-    events: int = 9
-    seconds_per_size: float = 2.0  # no further event is begun after these
+    blocks: int = 3  # of each contestant, at each size
+    events: int = 3  # in each block
+    seconds_per_size: float = 2.0  # of a contestant; no further event is begun after these
     spread: int = 1_000
     spread_rate: float = 10.0
     spread_window: int = 32
@@ -88,45 +90,6 @@ class Sizes:
             self.ledger_sockets,
         )
         return max(*self.fan_out, *self.sizing, *others)
-
-
-def fan_out(arena: Arena, sizes: Sizes) -> Figures:
-    """One card, and more and more viewers of it: until the last of them is served."""
-    figures: Figures = {}
-    opened = 0
-    took = 0.0
-    for size in sizes.fan_out:
-        gather_viewers(arena, range(opened, size))
-        if took * size / max(opened, 1) < sizes.seconds_per_size:  # else an event takes long enough to be warm
-            serve_all(arena)
-        figures[str(size)] = measure_events(arena, sizes, size)
-        opened, took = size, figures[str(size)]["latency_ms"] / 1e3
-        if took < sizes.seconds_per_size:
-            figures[str(size)] |= count_event(arena)
-    return figures
-
-
-def measure_events(arena: Arena, sizes: Sizes, sockets: int) -> dict[str, float]:
-    started = time.monotonic()
-    events: list[dict[str, float]] = []
-    while len(events) < sizes.events and (not events or time.monotonic() < started + sizes.seconds_per_size):
-        before = arena.counters()
-        served = serve_all(arena)
-        after = arena.counters()
-        events.append(served | {name: after[name] - before[name] for name in ("cpu", "queries")})
-    return {
-        "latency_ms": 1e3 * median(event["latency"] for event in events),
-        "cpu_us_per_message": 1e6 * median(event["cpu"] for event in events) / sockets,
-        "queries": median(event["queries"] for event in events),
-        "clients_busy": median(event["busy"] for event in events),
-    }
-
-
-def count_event(arena: Arena) -> dict[str, float]:
-    """One more event, not timed, in which serializations are counted."""
-    before = arena.counters("/serializations")
-    serve_all(arena)
-    return {"serializations": arena.counters()["serializations"] - before["serializations"]}
 
 
 def spread(arena: Arena, sizes: Sizes) -> Figures:
@@ -287,8 +250,9 @@ def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
-    "fan-out": fan_out,
+# Those that are done to several contestants beside each other give the figures of each.
+BESIDE: dict[str, Callable[[Sequence[Arena], Sizes], list[Figures]]] = {"fan-out": fan_out}
+ALONE: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "spread": spread,
     "burst": burst,
     "storm": storm,
@@ -301,3 +265,12 @@ WORKLOADS: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "ledger-questions": questions,
     "soak": soak,
 }
+WORKLOADS = [*BESIDE, *ALONE]
+
+
+def measure(workload: str, arenas: Sequence[Arena], sizes: Sizes) -> list[Figures]:
+    """The figures of each contestant; of those workloads that are done to one alone, of the only one."""
+    if workload in BESIDE:
+        return BESIDE[workload](arenas, sizes)
+    [arena] = arenas
+    return [ALONE[workload](arena, sizes)]

@@ -73,7 +73,8 @@ class Writer:
 
     def reload(self) -> None:
         """The first card was saved by others, too."""
-        self.takers.card.refresh_from_db()  # type: ignore[union-attr]
+        if self.takers is not None:
+            self.takers.card.refresh_from_db()
 
     def empty_ledger(self) -> None:
         from livegate.gateway.audit.models import LedgerEntry
