@@ -6,12 +6,14 @@ import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from .subscriptions import CLEAN
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from .subscriptions import Key, Socket, Subscription
 
-    Batch = dict[Socket, list[Subscription]]
+    Batch = dict[Socket, Sequence[Subscription]]
 
 
 class Backlog:
@@ -48,8 +50,7 @@ class Backlog:
             if subscription.is_current:
                 subscription.causes |= cause
                 socket = subscription.socket
-                dirty = socket.dirty
-                dirty[subscription] = is_outdated or dirty.get(subscription, False)
+                socket.soil(subscription, is_outdated=is_outdated)
                 if not socket.busy:
                     ready[socket] = None
         self.is_disturbed |= is_outdated
@@ -66,7 +67,7 @@ class Backlog:
         for subscription in subscriptions:
             if subscription.is_current:
                 subscription.causes |= subscription.made_for
-                socket.dirty.setdefault(subscription, False)
+                socket.soil(subscription)
         if socket.dirty and socket in self._sockets:
             self._turn_to(socket)
 
@@ -95,7 +96,7 @@ class Backlog:
             if len(items) > room:
                 items = items[:room]
             if len(items) == len(dirty):
-                dirty.clear()
+                socket.dirty = CLEAN
             else:
                 for subscription in items:
                     del dirty[subscription]
@@ -126,9 +127,9 @@ class Backlog:
                     rest.append(subscription)
                 else:
                     if socket.busy:
-                        batch[socket].append(subscription)
+                        batch[socket] = (*batch[socket], subscription)
                     else:
-                        batch[socket], socket.busy = [subscription], 1
+                        batch[socket], socket.busy = (subscription,), 1
                     subscription.made_for, subscription.causes = subscription.causes | cause, 0
                     room -= 1
             self.mark(rest, cause)

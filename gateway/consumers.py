@@ -19,7 +19,7 @@ from .publications import find
 from .subscriptions import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from .hub import Hub
     from .messages import Message
@@ -52,7 +52,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  #
     async def connect(self) -> None:
         credentials = await credentials_in(self.scope)
         self.allowance = Allowance()
-        self.socket = Socket(credentials, sender(self.base_send), self.close)
+        self.socket = Socket(credentials, self.base_send, self.close)
         offered = self.scope.get("subprotocols", [])
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self.hub, self.entered = enter(self.socket), True
@@ -96,8 +96,3 @@ async def credentials_in(scope: Mapping[str, Any]) -> Credentials:
         return Credentials.of_scope(scope, viewer)
     read: Credentials = await database_sync_to_async(Credentials.of_scope)(scope, viewer)
     return read
-
-
-def sender(send: Callable[[dict[str, Any]], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
-    """What sends a frame that is text already: straight on, for it is called for every viewer of every change."""
-    return lambda frame: send({"type": "websocket.send", "text": frame})

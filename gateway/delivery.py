@@ -94,7 +94,7 @@ class Delivery:
         """Send a frame that says nothing of an object, besides what is delivered."""
         try:
             async with asyncio.timeout(setting("SLOW_CLIENT_TIMEOUT")):
-                await socket.send(frame)
+                await socket.send(frames.message(frame))
             count("frames_sent")
         except TimeoutError:
             self._time_out(socket)
@@ -113,7 +113,7 @@ class Delivery:
                     break
                 socket, taken, made = self.due.popleft()
                 if socket.delivery is not None:  # news are being told, or what was made comes before
-                    socket.parcels.append((socket, taken, made.of(one.pair for one in taken or ())))
+                    socket.parcels = (*socket.parcels, (socket, taken, made.of(one.pair for one in taken or ())))
                     continue
                 socket.delivery, self._sending_to = runner, socket
                 try:
@@ -123,7 +123,7 @@ class Delivery:
                     if frame is None:
                         await self._deliver(socket, taken, made)
                     else:
-                        await socket.send(frame)
+                        await socket.send(frames.message(frame))
                         self._note_sent(socket)
                         self._backlog.put_back(socket, ())
                     if self._hub.has_news(socket):
@@ -148,7 +148,7 @@ class Delivery:
 
     def _resume(self, socket: Socket) -> None:
         """With what waited for this socket, as far as it is not too old: rights may have changed, and nobody heard."""
-        parcels, socket.parcels = socket.parcels, []
+        parcels, socket.parcels = socket.parcels, ()
         for socket, taken, made in reversed(parcels):
             if taken and self._loop.time() > made.expires:
                 self._backlog.put_back(socket, taken)
@@ -205,7 +205,7 @@ class Delivery:
                         break
                     if subscription.basis:
                         self._recorder.show(subscription, decision)
-                await socket.send(frame)
+                await socket.send(frames.message(frame))
                 self._note_sent(socket)
         if taken is not None:
             self._backlog.put_back(socket, ())
@@ -213,7 +213,7 @@ class Delivery:
     async def _tell_news(self, socket: Socket) -> None:
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
-            await socket.send(frames.delayed() if socket.is_behind else frames.current())
+            await socket.send(frames.message(frames.delayed() if socket.is_behind else frames.current()))
             self._note_sent(socket)
 
     def _note_sent(self, socket: Socket) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .subscriptions import Socket, Subscription
 
     # What one socket is to be sent of what was made: a parcel.
-    Share = tuple[Socket, list[Subscription], Made]
+    Share = tuple[Socket, Sequence[Subscription], Made]
 
 
 # Seconds that an evaluation may take before everybody is told that it takes long.

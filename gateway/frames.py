@@ -78,6 +78,11 @@ def pong(request_id: Any) -> str:
     return text({"type": "PONG", "meta": {"request_id": request_id}})
 
 
+def message(frame: str) -> dict[str, Any]:
+    """What sends it, in ASGI; anew each time, for who passes it on may put something into it."""
+    return {"type": "websocket.send", "text": frame}
+
+
 def name_of(pair: Pair) -> dict[str, str]:
     return {"model": pair.publication.label, "id": pair.hashid}
 

@@ -148,7 +148,7 @@ class Hub:
         if subscription is None:
             subscription = Subscription(socket, pair)
             self._registry.watch(subscription)
-        subscription.requests.append(request)
+        subscription.requests = (*subscription.requests, request)
         socket.unanswered += 1
         self._backlog.mark([subscription], RESUME if request.etag else REQUEST)
 

@@ -54,7 +54,8 @@ class Registry:
         """Forget a subscription; harmless when there is none."""
         if subscription := socket.subscriptions.pop(key, None):
             subscription.is_current = False
-            socket.dirty.pop(subscription, None)
+            if subscription in socket.dirty:
+                del socket.dirty[subscription]
             socket.unanswered -= len(subscription.requests)
             watch = self.watching[key]
             del watch.subscriptions[subscription]

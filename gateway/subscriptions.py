@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import get_running_loop
 from functools import partial
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import frames
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # The model's label and the hashid, as in a notice.
 Key = tuple[str, str]
+# Of a socket that is not dirty. What is nearly always empty is one thing for all, and not one for each of a thousand,
+# which would all have to be fetched from memory to see that there is nothing in them.
+CLEAN: Any = MappingProxyType({})
 
 
 class Socket:
@@ -40,24 +44,24 @@ class Socket:
     def __init__(
         self,
         credentials: Credentials,
-        send: Callable[[str], Awaitable[None]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
         close: Callable[[int], Awaitable[None]],
     ) -> None:
         self.credentials = credentials
         self.user_token = credentials.user_token
         self.session_token = credentials.session_token
-        self.send = send
+        self.send = send  # as ASGI has it
         self.close = close
         self.subscriptions: dict[Key, Subscription] = {}
         # True where what was made of it before is not to be sent any more.
-        self.dirty: dict[Subscription, bool] = {}
+        self.dirty: dict[Subscription, bool] = CLEAN
         self.expiry: TimerHandle | None = None  # that will have its credentials examined
         self.number = 0  # by which it is known in its hub
         self.token = ""  # what stands for itself in notices
         self.opened = time()
         self.busy = 0  # how many parcels are being made for it, or sent to it
         self.delivery: Task[None] | None = None  # that is sending to it just now
-        self.parcels: list[Any] = []  # that are to be sent when that is done
+        self.parcels: Sequence[Any] = ()  # that are to be sent when that is done
         self.patience: Handle | None = None  # that will end, where the delivery has to wait for the client
         self.is_behind = False  # the client was told that what it holds may be old
         self.unanswered = 0  # requests
@@ -65,6 +69,12 @@ class Socket:
     @property
     def viewer(self) -> Viewer:
         return self.credentials.viewer
+
+    def soil(self, subscription: Subscription, *, is_outdated: bool = False) -> None:
+        """Make one of its subscriptions dirty; what is outdated remains so."""
+        if not self.dirty:
+            self.dirty = {}
+        self.dirty[subscription] = is_outdated or self.dirty.get(subscription, False)
 
     @property
     def tokens(self) -> list[str]:
@@ -97,7 +107,7 @@ class Subscription:
         self.socket = socket
         self.pair = pair
         self.key: Key = (pair.publication.label, pair.hashid)
-        self.requests: list[Message] = []
+        self.requests: Sequence[Message] = ()
         self.causes = 0  # for which it is dirty, as bits
         self.made_for = 0  # the causes of what was made of it last
         self.doubted: float | None = None  # when it was heard that rights changed, if nothing was decided since
@@ -122,7 +132,7 @@ class Subscription:
         subscription is not ``admitted``. One with an ``etag`` says that the client holds something, which is taken
         from it before: whether it ever was there is not asked, and so not told.
         """
-        requests, self.requests = self.requests, []
+        requests, self.requests = self.requests, ()
         doubted, self.doubted = self.doubted, None
         self.socket.unanswered -= len(requests)
         if decision is None:
@@ -151,7 +161,7 @@ class Subscription:
         held = [*told, self.etag] if self.admitted else told
         return any(etag != view.etag for etag in held)
 
-    def _take_away(self, requests: list[Message], doubted: float | None) -> list[str]:
+    def _take_away(self, requests: Sequence[Message], doubted: float | None) -> list[str]:
         holds, self.etag = self.etag is not None, None
         if holds:
             count("views_taken")

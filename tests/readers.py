@@ -26,13 +26,13 @@ class Reader:
         self.error = self.close_error = None
         self.socket = Socket(Credentials.of_scope({}, viewer), self.send, self.close)
 
-    async def send(self, text):
+    async def send(self, message):
         self.runners.append(asyncio.current_task())
         if self.error is not None:
             raise self.error
         if not self.reading.is_set():
             await self.reading.wait()
-        self.sent.append(text)
+        self.sent.append(message["text"])
 
     async def close(self, code):
         self.closed.append(code)

@@ -100,10 +100,10 @@ async def test_what_was_marked_otherwise_or_finds_no_room_is_taken_as_ever(socke
 async def test_what_waited_for_its_answer_and_has_it_is_made_once(sockets, watching):
     backlog = Backlog(sockets)
     socket, [asked] = watching(1)
-    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+    asked.requests += (parse('{"model": "board.Card", "id": "0"}'),)
     backlog.mark([asked], REQUEST)
     assert backlog.take(10, with_requests=False) == {}
-    asked.requests.clear()  # by a view that was under way
+    asked.requests = ()  # by a view that was under way
 
     backlog.mark_all({asked: None}, CHANGE)
     batches = []
@@ -165,13 +165,14 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_made_twice(sockets, 
         for one in again:
             owe([one], one.made_for)
         for one in set(items) - set(again):
-            one.requests.clear()
+            one.requests = ()
         backlog.put_back(socket, again)
 
     def leave(subscription):
         subscription.is_current = False
         subscription.socket.subscriptions.pop(subscription.key, None)
-        subscription.socket.dirty.pop(subscription, None)
+        if subscription in subscription.socket.dirty:
+            del subscription.socket.dirty[subscription]
         objects[subscription.key].pop(subscription, None)
         owed.pop(subscription, None)
 
@@ -179,7 +180,7 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_made_twice(sockets, 
         some = [one for one in dice.sample(watched, 3) if one.is_current]
         match dice.randrange(8):
             case 0 if some:
-                some[0].requests.append(parse('{"model": "board.Card", "id": "0"}'))
+                some[0].requests += (parse('{"model": "board.Card", "id": "0"}'),)
                 owe(some[:1], REQUEST)
                 backlog.mark(some[:1], REQUEST)
             case 1 | 2:
@@ -212,7 +213,7 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_made_twice(sockets, 
 async def test_a_change_answers_no_request_that_has_to_wait(sockets, watching):
     backlog = Backlog(sockets)
     socket, [asked] = watching(1)
-    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))  # could not be decided, and is not dirty
+    asked.requests += (parse('{"model": "board.Card", "id": "0"}'),)  # could not be decided, and is not dirty
     backlog.mark_all(dict.fromkeys([asked]), CHANGE)
 
     assert backlog.take(10, with_requests=False) == {}
@@ -226,7 +227,7 @@ async def test_what_is_asked_for_waits_until_it_may_be_answered_and_what_changed
     backlog = Backlog(sockets)
     (asking, [asked, changed]), (other, [also]) = watching(2), watching(1)
     for subscription in (asked, also):
-        subscription.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+        subscription.requests += (parse('{"model": "board.Card", "id": "0"}'),)
         backlog.mark([subscription], REQUEST)
     backlog.mark([changed], CHANGE)
 
@@ -242,7 +243,7 @@ async def test_what_is_asked_for_waits_until_it_may_be_answered_and_what_changed
 async def test_who_has_left_is_not_told_what_they_asked_for(sockets, watching):
     backlog = Backlog(sockets)
     socket, [asked] = watching(1)
-    asked.requests.append(parse('{"model": "board.Card", "id": "0"}'))
+    asked.requests += (parse('{"model": "board.Card", "id": "0"}'),)
     backlog.mark([asked], REQUEST)
     backlog.take(10, with_requests=False)
 

@@ -341,9 +341,9 @@ async def test_who_takes_refusals_slowly_but_steadily_is_not_closed(world, setti
     [slow] = await world.watch(1)
     hub, pairs = world.hub, []
 
-    async def takes_its_time(text):
+    async def takes_its_time(message):
         await asyncio.sleep(0.1)
-        slow.sent.append(text)
+        slow.sent.append(message["text"])
 
     slow.socket.send = takes_its_time
     monkeypatch.setattr(evaluator, "evaluate", dict.fromkeys)

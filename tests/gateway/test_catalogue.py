@@ -1110,8 +1110,8 @@ async def test_no_logger_is_told_what_could_not_be_sent(demo, connect, caplog):
     await client.subscribe(document)
     [socket] = the_hub().sockets
 
-    async def send(text):
-        raise TypeError(f"can't send {text}")
+    async def send(message):
+        raise TypeError(f"can't send {message}")
 
     socket.send = send
     await change(document, text=SECRET)

@@ -105,7 +105,7 @@ async def test_the_last_sockets_may_all_be_stalled_and_leave_no_task(world):
 async def test_a_socket_that_is_left_before_its_turn_is_sent_nothing(world):
     readers = await world.watch(3)
 
-    async def leave_the_last(text):
+    async def leave_the_last(message):
         world.hub.abandon(readers[2].socket)
 
     readers[0].socket.send = leave_the_last
@@ -309,7 +309,7 @@ async def test_what_is_made_while_news_are_being_told_comes_after_them_and_delay
     await world.see([slow])
 
     assert ["DELAYED" in slow.sent[0], len(slow.sent)] == [True, 2]
-    assert slow.socket.parcels == []
+    assert slow.socket.parcels == ()
 
 
 async def test_what_waited_behind_news_for_too_long_is_made_anew(world, monkeypatch):

@@ -39,7 +39,7 @@ def settle(viewer):
 
     def settled(view, *requests):
         for request in requests:
-            subscription.requests.append(parse(json.dumps({"model": "board.Card", "id": "7sd8f", **request})))
+            subscription.requests += (parse(json.dumps({"model": "board.Card", "id": "7sd8f", **request})),)
             subscription.socket.unanswered += 1
         sent = [short(text) for text in subscription.settle(view)]
         assert subscription.socket.unanswered == 0
