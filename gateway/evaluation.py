@@ -294,7 +294,7 @@ def views(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
 ) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
     """What is shown of one instance, with those to whom."""
-    allowed = inquiry.ask(publication.permission, viewers) - inquiry.denied.keys()
+    allowed = inquiry.remaining(inquiry.ask(publication.permission, viewers))
     inquiry.notes = None  # the guards that are asked from here on decide about fields
     for serializer, alike in grouped(publication, inquiry, allowed):
         representation = Representation(serializer, inquiry, alike)

@@ -138,7 +138,7 @@ class Evaluator:
             parcels = [(socket, [one for one in taken if one.pair in decisions], made) for socket, taken, _ in parcels]
         if is_on_record:
             self._note_bases(items, made, bases, levels)
-        refuses = None in decisions.values() and any(item.requests and not decisions[item.pair] for item in items)
+        refuses = any(item.requests and decisions[item.pair] is None for item in items)
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)
         self._hand_out(parcels, begun, refuses, way)

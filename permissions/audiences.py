@@ -50,7 +50,7 @@ class Audience:
         if inquiry.apart:
             self._stop(next(iter(inquiry.apart.values())).reason)
         if inquiry.denied:
-            others = self.viewers - inquiry.denied.keys()
+            others = inquiry.remaining(self.viewers)
             if not others:
                 raise next(iter(inquiry.denied.values()))
             self._divide([inquiry.denied.keys(), others])
@@ -62,7 +62,7 @@ class Audience:
         known = self._known.get(id(permission)) if inquiry.instance is self.root else None
         if known is not None:
             return self.viewers if known else frozenset()
-        return permission.among(self.viewers - inquiry.denied.keys(), inquiry)
+        return permission.among(inquiry.remaining(self.viewers), inquiry)
 
     def agree(self, cells: Collection[AbstractSet[Viewer]]) -> None:
         """Divide the audience where the viewers have different answers."""

@@ -87,6 +87,10 @@ class Inquiry:
             self._fresh[viewer] = self.rights.fresh(viewer)
         return self._fresh[viewer]
 
+    def remaining(self, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
+        """Those of the viewers who were not denied; nearly always all."""
+        return viewers - self.denied.keys() if self.denied else viewers
+
     def ask(self, question: Question, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
         """Those whom a permission allows."""
         if self.notes is None:

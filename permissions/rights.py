@@ -230,7 +230,7 @@ class Rights:
             holders = self.crowd.among((*self._superusers, *self._holders(perm, obj)))
         if not viewers.isdisjoint(self.crowd.anonymous) and self.has_perm(AnonymousUser(), perm, obj):
             holders = holders | self.crowd.anonymous
-        return holders & viewers
+        return holders if viewers is self.crowd.viewers else holders & viewers
 
     def _holders(self, perm: str, obj: Model) -> tuple[Keys, ...]:
         """The keys of the users who have an object permission, as guardian's backend sees it."""

@@ -144,7 +144,7 @@ class AnyOf(Combined):
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
         allowed = inquiry.ask(self.left, viewers)
-        return allowed | inquiry.ask(self.right, viewers - allowed - inquiry.denied.keys())
+        return allowed | inquiry.ask(self.right, inquiry.remaining(viewers - allowed))
 
     def __repr__(self) -> str:
         return f"{self.left!r} | {within(self.right, AnyOf)}"
@@ -178,7 +178,7 @@ class Not(Permission):
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
         refused = viewers - inquiry.ask(self.inner, viewers)
-        return refused - inquiry.denied.keys()
+        return inquiry.remaining(refused)
 
     def __repr__(self) -> str:
         return f"~{within(self.inner, All, AnyOf)}"

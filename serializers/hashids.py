@@ -51,8 +51,7 @@ def decode(model: type[Model], hashid: str) -> int | UUID:
     Only the one spelling that ``encode`` gives is accepted. Raises InvalidHashid for everything else: another
     model's, several numbers, more than 64 characters, a number that no key can be.
     """
-    codec = codec_of(model)
-    numbers: tuple[int, ...] = codec.decode(hashid) if len(hashid) <= MAX_LENGTH else ()
+    numbers = numbers_in(codec_of(model), hashid) if len(hashid) <= MAX_LENGTH else ()
     if len(numbers) != 1:
         raise InvalidHashid("not one number")
     number, uuid = numbers[0], is_uuid(model)
@@ -82,6 +81,12 @@ def codec(salt: str, min_length: int) -> Hashids:
 def written(by: Hashids, number: int) -> str:
     hashid: str = by.encode(number)
     return hashid
+
+
+@lru_cache(maxsize=10_000)  # what is watched is read with every change
+def numbers_in(by: Hashids, hashid: str) -> tuple[int, ...]:
+    numbers: tuple[int, ...] = by.decode(hashid)
+    return numbers
 
 
 def is_uuid(model: type[Model]) -> bool:

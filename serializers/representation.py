@@ -88,11 +88,11 @@ class Representation:
         inquiry = self._inquiry
         allowed: dict[str, AbstractSet[Viewer]] = {}
         for name, guard in self._guards.items():
-            allowed[name] = guard.among(viewers - inquiry.denied.keys(), inquiry)
+            allowed[name] = guard.among(inquiry.remaining(viewers), inquiry)
         for viewer, place in inquiry.apart.items():
             if viewer in viewers:
                 self._leave_alone([viewer], place.reason)
-        viewers = viewers - inquiry.denied.keys() - self.alone.keys()
+        viewers = inquiry.remaining(viewers) - self.alone.keys()
         told: dict[str, Mapping[Viewer, bytes]] = {}
         for name, fact in self._facts.items():
             asked = allowed.get(name, viewers) & viewers
