@@ -267,13 +267,11 @@ def show(
         inquiry = Inquiry(rights, instance, None if grounds is None else ground.notes)
         if grounds is not None:
             grounds.rest(watching, ground)
-        shown: dict[Viewer, View] = {}
         viewers: AbstractSet[Viewer] = rights.crowd.viewers
         if len(watching) < len(pairs):
             viewers &= {pair.viewer for pair in watching}
         try:
-            for view, audience in views(publication, inquiry, viewers):
-                shown |= dict.fromkeys(audience, view)
+            shown = {viewer: view for view, audience in views(publication, inquiry, viewers) for viewer in audience}
         except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together

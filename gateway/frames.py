@@ -9,6 +9,7 @@ import orjson
 
 if TYPE_CHECKING:
     from .decisions import Pair, View
+    from .publications import Publication
 
 # Why a message was not carried out: the closed list, with the words that go with each code.
 ERRORS = {
@@ -40,21 +41,22 @@ def updated(pair: Pair, view: View) -> str:
     """The viewer's view, whole. Its JSON is taken as it is, not encoded again; the frame is written once for all
     who are shown this view."""
     if view.frame is None:
-        head, tail = around(action("UPDATE", pair), pair.publication.label, pair.hashid)
+        head, tail = around(pair.publication, pair.hashid)
         view.frame = b"".join([head, view.body, tail, view.etag.encode(), b'"}}']).decode()
     return view.frame
 
 
 @lru_cache(maxsize=1_000)
-def around(kind: str, model: str, hashid: str) -> tuple[bytes, bytes]:
+def around(publication: Publication, hashid: str) -> tuple[bytes, bytes]:
     """What stands before and after the payload in the frames of one object, up to the ETag, which is hexadecimal."""
-    meta = orjson.dumps({"model": model, "id": hashid, "etag": ""})
-    return b'{"type":%b,"payload":' % orjson.dumps(kind), b',"meta":%b' % meta.removesuffix(b'"}')
+    meta = orjson.dumps({"model": publication.label, "id": hashid, "etag": ""})
+    kind = orjson.dumps(action("UPDATE", publication))
+    return b'{"type":%b,"payload":' % kind, b',"meta":%b' % meta.removesuffix(b'"}')
 
 
 def deleted(pair: Pair) -> str:
     """It left the viewer's view: deleted, or no longer permitted; which of them is not told."""
-    return text({"type": action("DELETE", pair), "payload": {"id": pair.hashid}, "meta": name_of(pair)})
+    return text({"type": action("DELETE", pair.publication), "payload": {"id": pair.hashid}, "meta": name_of(pair)})
 
 
 def delayed() -> str:
@@ -87,8 +89,8 @@ def name_of(pair: Pair) -> dict[str, str]:
     return {"model": pair.publication.label, "id": pair.hashid}
 
 
-def action(verb: str, pair: Pair) -> str:
-    return f"{verb}_{pair.publication.model.__name__.upper()}"
+def action(verb: str, publication: Publication) -> str:
+    return f"{verb}_{publication.model.__name__.upper()}"
 
 
 def text(frame: dict[str, Any]) -> str:

@@ -207,8 +207,8 @@ class Representation:
                 made = [([(places[name], member(name, texts[next(iter(part))]))], part) for part in parts]
                 audiences = divide(audiences, made)
         for audience, held in audiences:
-            if sharing := audience - self.alone.keys():
-                self.bodies.append((object_of(text for _, text in sorted(held)), sharing))
+            if sharing := audience - self.alone.keys() if self.alone else audience:
+                self.bodies.append((object_of([text for _, text in sorted(held)]), sharing))
 
 
 def divide(audiences: list[Holding], made: list[Version]) -> list[Holding]:
@@ -217,11 +217,12 @@ def divide(audiences: list[Holding], made: list[Version]) -> list[Holding]:
     if len(made) == 1:
         [(stretches, sharing)] = made
         for audience, held in audiences:
-            inside = audience & sharing
-            if inside:
-                divided.append((inside, (*held, *stretches)))
-            if len(inside) < len(audience):
-                divided.append((audience - inside, held))
+            if audience.isdisjoint(sharing):
+                divided.append((audience, held))
+            elif audience <= sharing:
+                divided.append((audience, (*held, *stretches)))
+            else:
+                divided += [(audience & sharing, (*held, *stretches)), (audience - sharing, held)]
         return divided
     version = {viewer: number for number, (_, sharing) in enumerate(made) for viewer in sharing}
     for audience, held in audiences:
