@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from itertools import pairwise
+from math import inf
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -11,6 +13,7 @@ from clients import until
 
 from livegate.gateway import delivery
 from livegate.gateway import hub as hub_module
+from livegate.gateway.decisions import Made, View
 from livegate.gateway.delivery import Delivery
 from livegate.gateway.entries import CHANGE
 from livegate.gateway.hub import leave
@@ -310,6 +313,24 @@ async def test_what_is_made_while_news_are_being_told_comes_after_them_and_delay
 
     assert ["DELAYED" in slow.sent[0], len(slow.sent)] == [True, 2]
     assert slow.socket.parcels == ()
+
+
+async def test_all_that_is_made_while_news_are_being_told_comes_in_its_order(world):
+    [slow] = await world.watch(1)
+    slow.reading.clear()
+    world.hub._go_deaf()
+    await until(lambda: slow.socket.delivery is not None)
+    [subscription] = slow.socket.subscriptions.values()
+
+    for etag in ("1", "2", "3"):
+        slow.socket.busy += 1
+        made = Made({subscription.pair: View(b"{}", etag)}, expires=inf)
+        world.hub._delivery.hand_out([(slow.socket, (subscription,), made)])
+        await until(lambda: not world.hub._delivery.due)
+    slow.reading.set()
+    await until(lambda: not slow.socket.busy)
+
+    assert [json.loads(frame).get("meta", {}).get("etag") for frame in slow.sent] == [None, "1", "2", "3"]
 
 
 async def test_what_waited_behind_news_for_too_long_is_made_anew(world, monkeypatch):
