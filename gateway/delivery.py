@@ -174,14 +174,19 @@ class Delivery:
 
     def _only_frame(self, socket: Socket, taken: Sequence[Subscription] | None, made: Made) -> str | None:
         """The frame that is all that there is to be sent of it, as nearly always: one view, that is another than the
-        client holds, and nothing that was asked for, outdated or is on record. It is settled then."""
-        if taken is None or len(taken) != 1 or socket.dirty or made.is_on_record:
+        client holds, and nothing that was asked for, or is outdated. It is settled then, and on record."""
+        if taken is None or len(taken) != 1 or socket.dirty:
             return None
         [subscription] = taken
         view = made.decisions[subscription.pair]
         if view is None or subscription.requests or view.etag == subscription.etag or not subscription.is_current:
             return None
-        subscription.verified, subscription.basis = made.verified, ""
+        if not made.is_on_record:
+            subscription.verified, subscription.basis = made.verified, ""
+        elif subscription.basis:
+            if not self._recorder.may_settle(subscription, view):
+                return None
+            self._recorder.show(subscription, view)
         return subscription.renew(view)
 
     async def _deliver(self, socket: Socket, taken: Sequence[Subscription] | None, made: Made) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
-from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -29,7 +28,7 @@ from ..serializers.encoding import etag
 from ..serializers.hashids import InvalidHashid, decode
 from ..serializers.representation import Representation
 from .canary import Mismatch, is_trusted, sing
-from .decisions import View
+from .decisions import VIEWER, View
 from .grounds import NOT_THERE, Ground
 from .logs import deny, report, tell
 from .metrics import count, observe
@@ -57,8 +56,6 @@ Watched = dict[Named, list["Pair"]]
 Wanted = dict["Publication", dict[Any, str]]
 
 
-# A loop of C's over a thousand pairs.
-VIEWER = attrgetter("viewer")
 # Of so many evaluations it is remembered who asked.
 REMEMBERED = 8
 # How many queries it took at most to fetch what a publication's permissions look at.

@@ -254,5 +254,4 @@ def evaluate_on_record(pairs: list[Pair]) -> tuple[dict[Pair, Decision], dict[Pa
     decisions = evaluate(pairs, grounds)
     publications = {pair.publication for pair in decisions}
     recorded = {publication for publication in publications if publication.level != "off"}
-    bases = grounds.divide(pair for pair in decisions if pair.publication in recorded)
-    return decisions, {pair: basis for basis, alike in bases.items() for pair in alike}
+    return decisions, grounds.bases(pair for pair in decisions if pair.publication in recorded)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..permissions.answers import alike, basis
+from .decisions import VIEWER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,20 +76,16 @@ class Grounds:
         """The class of the error because of which a viewer who is allowed sees nothing; '' without one."""
         return self._grounds[pair].failed.get(pair.viewer, "")
 
-    def divide(self, pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
-        """The pairs by their basis. Costs a few set operations for each instance, not a text for each pair."""
+    def bases(self, pairs: Iterable[Pair]) -> dict[Pair, str]:
+        """The basis of each. Costs a few set operations for each instance, not a text for each pair."""
         by_ground: dict[Ground, list[Pair]] = {}
         for pair in pairs:
             by_ground.setdefault(self._grounds[pair], []).append(pair)
-        divided: dict[str, list[Pair]] = {}
+        bases: dict[Pair, str] = {}
         for ground, those in by_ground.items():
-            texts: dict[Viewer, str] = {}
-            for text, viewers in ground.divide(pair.viewer for pair in those).items():
-                texts |= dict.fromkeys(viewers, text)
-                divided.setdefault(text, [])
-            for pair in those:
-                divided[texts[pair.viewer]].append(pair)
-        return divided
+            texts = {one: text for text, some in ground.divide(map(VIEWER, those)).items() for one in some}
+            bases.update(zip(those, map(texts.__getitem__, map(VIEWER, those)), strict=True))
+        return bases
 
     def rest(self, pairs: Iterable[Pair], ground: Ground) -> None:
         """The decisions about these rest on this, and on nothing that was decided about them before."""

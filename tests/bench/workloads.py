@@ -33,7 +33,7 @@ class Sizes:
     """How much of everything."""
 
     fan_out: tuple[int, ...] = (10, 100, 1_000, 5_000)
-    blocks: int = 3  # of each contestant, at each size
+    blocks: int = 5  # of each contestant, at each size
     events: int = 3  # in each block
     seconds_per_size: float = 2.0  # of a contestant; no further event is begun after these
     spread: int = 1_000

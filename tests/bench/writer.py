@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # A primary key that is never reached.
 NEVER = 1_000_000_007
-# Seconds between two saves of one card, but in a burst.
-REST = 0.2
+# Seconds between two saves of one card, but in a burst: more than a NOTICE_INTERVAL.
+REST = 0.15
 
 
 class Writer:
