@@ -183,10 +183,10 @@ class Delivery:
             return None
         if not made.is_on_record:
             subscription.verified, subscription.basis = made.verified, ""
-        elif subscription.basis:
-            if not self._recorder.may_settle(subscription, view):
-                return None
+        elif self._recorder.may_settle(subscription, view):
             self._recorder.show(subscription, view)
+        else:
+            return None
         return subscription.renew(view)
 
     async def _deliver(self, socket: Socket, taken: Sequence[Subscription] | None, made: Made) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from itertools import pairwise
 from math import inf
+from time import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -293,6 +294,45 @@ async def test_an_answer_that_is_not_taken_closes_its_socket_too(demo, connect, 
     assert await client.take() == {"type": "websocket.close", "code": 4408}
     await sync_to_async(demo.card.save)()
     assert (await other.ask({"action": "ping"}))["type"] == "PONG"
+
+
+# What is on record
+
+
+async def test_when_it_was_decided_is_known_of_what_is_not_on_record(world):
+    [reader] = await world.watch(1)
+    [subscription] = reader.socket.subscriptions.values()
+    subscription.basis = "by which it was on record before"  # until its publication no longer was
+    before = time()
+
+    await world.change()
+    await world.see([reader])
+
+    assert before <= subscription.verified <= time()
+    assert subscription.basis == ""
+
+
+async def test_what_is_strict_and_not_on_record_is_not_shown_but_made_anew(world):
+    [reader] = await world.watch(1)
+    [subscription] = reader.socket.subscriptions.values()
+    subscription.level, subscription.basis = "strict", "anyone: yes"
+    view = View(b'{"n":0}', "not on record")
+    made = Made({subscription.pair: view}, expires=inf, is_on_record=True)
+    world.evaluations.clear()
+
+    reader.socket.busy += 1
+    world.hub._delivery.hand_out([(reader.socket, (subscription,), made)])
+    await until(lambda: world.evaluations)
+    await world.settled()
+
+    assert [frame for frame in reader.sent if "not on record" in frame] == []
+    subscription.level, subscription.basis = "strict", "anyone: yes"
+    subscription.receipt = view, 1
+    reader.socket.busy += 1
+    world.hub._delivery.hand_out([(reader.socket, (subscription,), made)])
+    await world.settled()
+    assert ["not on record" in frame for frame in reader.sent] == [True]
+    assert subscription.receipt is None
 
 
 # News of the server
