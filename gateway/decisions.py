@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Made:
 
     def of(self, pairs: Iterable[Pair]) -> Made:
         """The same of these only."""
-        return replace(self, decisions={pair: self.decisions[pair] for pair in pairs})
+        return Made({pair: self.decisions[pair] for pair in pairs}, self.expires, self.verified, self.is_on_record)
 
 
 def fields_of(view: View) -> tuple[str, ...]:
