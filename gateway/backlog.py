@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from .subscriptions import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from .subscriptions import Key, Socket, Subscription
 
-    Batch = dict[Socket, Sequence[Subscription]]
+    Batch = dict[Socket, list[Subscription]]
 
 
 class Backlog:
@@ -127,9 +127,9 @@ class Backlog:
                     rest.append(subscription)
                 else:
                     if socket.busy:
-                        batch[socket] = (*batch[socket], subscription)
+                        batch[socket].append(subscription)
                     else:
-                        batch[socket], socket.busy = (subscription,), 1
+                        batch[socket], socket.busy = [subscription], 1
                     subscription.made_for, subscription.causes = subscription.causes | cause, 0
                     room -= 1
             self.mark(rest, cause)

@@ -21,7 +21,7 @@ from django.utils.functional import cached_property as django_cached_property
 from .copies import Seal, own_copy, paths_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
     from contextvars import Context, ContextVar
 
@@ -87,9 +87,11 @@ class Inquiry:
             self._fresh[viewer] = self.rights.fresh(viewer)
         return self._fresh[viewer]
 
-    def remaining(self, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
-        """Those of the viewers who were not denied; nearly always all."""
-        return viewers - self.denied.keys() if self.denied else viewers
+    def remaining(self, viewers: Iterable[Viewer]) -> frozenset[Viewer]:
+        """Those of the viewers who were not denied; nearly always all. A permission of the application's that is given
+        them changes nothing in place, and what one has answered does not change when it is asked again."""
+        remaining = frozenset(viewers)
+        return remaining - self.denied.keys() if self.denied else remaining
 
     def ask(self, question: Question, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
         """Those whom a permission allows."""

@@ -51,7 +51,8 @@ def decode(model: type[Model], hashid: str) -> int | UUID:
     Only the one spelling that ``encode`` gives is accepted. Raises InvalidHashid for everything else: another
     model's, several numbers, more than 64 characters, a number that no key can be.
     """
-    numbers = numbers_in(codec_of(model), hashid) if len(hashid) <= MAX_LENGTH else ()
+    is_text = isinstance(hashid, str) and len(hashid) <= MAX_LENGTH
+    numbers = numbers_in(codec_of(model), hashid) if is_text else ()
     if len(numbers) != 1:
         raise InvalidHashid("not one number")
     number, uuid = numbers[0], is_uuid(model)

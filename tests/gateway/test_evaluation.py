@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from threading import Lock
 from types import SimpleNamespace
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -34,7 +35,7 @@ from livegate.gateway.publications import find
 from livegate.gateway.solitude import decide_alone
 from livegate.permissions import Permission as Question
 from livegate.permissions import anyone, has_model_perm, has_perm, is_authenticated, is_owner, permission, same_tenant
-from livegate.serializers import HashidField
+from livegate.serializers import HashidField, PerUserSerializerMixin
 from livegate.serializers.encoding import etag
 from livegate.serializers.hashids import encode
 
@@ -996,3 +997,111 @@ def test_what_can_not_be_told_in_the_second_look_is_left_undecided_and_touches_n
 
     assert list(decisions) == [pairs[0], pairs[2]]
     assert all(decisions.values())
+
+
+class InPlace(Question):
+    """Answers for these users by changing the set that it was given, as far as it lets itself be changed."""
+
+    def __init__(self, change, *names):
+        self.change = change
+        self.names = names
+
+    def allows(self, viewer, instance):
+        return viewer.user.username in self.names
+
+    def among(self, viewers, inquiry):
+        those = {one for one in inquiry.rights.crowd.viewers if one.user.username in self.names}
+        if self.change == "widen":
+            viewers |= those
+        if self.change == "narrow":
+            viewers &= those
+        return those if self.change == "refill" else viewers
+
+
+class Refilled(InPlace):
+    """Has one set for all its answers."""
+
+    answer: ClassVar = set()
+
+    def among(self, viewers, inquiry):
+        found = super().among(viewers, inquiry)
+        self.answer.clear()
+        self.answer.update(found)
+        return self.answer
+
+
+def guarded_by(guard):
+    class Guarded(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Card
+            fields = ["title", "salary"]
+            guards = {"salary": guard}
+
+    return Guarded
+
+
+@pytest.mark.parametrize("change", ["widen", "narrow"])
+def test_a_guard_that_changes_what_it_is_given_decides_about_its_field_only(demo, see, republish, change):
+    amira = permission(lambda viewer, card: viewer.user == demo.amira)
+    both = permission(lambda viewer, card: viewer.user in (demo.amira, demo.ben))
+    guard = InPlace(change, "amira", *(["ben"] if change == "widen" else []))
+    republish(Card, guarded_by(guard), to=amira if change == "widen" else both)
+
+    assert list(see(demo.card, demo.amira)) == ["title", "salary"]
+    found = see(demo.card, demo.amira, demo.ben)
+
+    assert list(found[0]) == ["title", "salary"]
+    assert found[1] == (None if change == "widen" else {"title": demo.card.title})
+
+
+@pytest.mark.parametrize("change", ["widen", "narrow"])
+def test_so_does_one_within_another_serializer(demo, see, republish, change):
+    class Inner(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Note
+            fields = ["text", "secret"]
+            guards = {"secret": InPlace(change, "amira", *(["ben"] if change == "widen" else []))}
+
+    class Outer(serializers.ModelSerializer):
+        notes = Inner(many=True, read_only=True)
+
+        class Meta:
+            model = Document
+            fields = ["text", "notes"]
+
+    republish(Document, Outer, to=permission(lambda viewer, document: viewer.user != demo.ben))
+    document = Document.objects.create(text="t", owner=demo.amira)
+    Note.objects.create(document=document, text="n", secret="s")
+
+    amira, ben, cleo = see(document, demo.amira, demo.ben, demo.cleo)
+
+    assert (amira["notes"], ben) == ([{"text": "n", "secret": "s"}], None)
+    assert cleo["text"] == "t"
+
+
+@pytest.mark.parametrize("guarded", [("amira", "ben"), ("amira",)])
+def test_what_a_permission_has_answered_is_not_changed_by_its_next_answer(demo, viewer, republish, guarded):
+    """Those who are shown an object in German come after those who are in English, and after their guards."""
+    seeing = ("amira",) if len(guarded) == 2 else ("amira", "ben")
+    publication = republish(Card, guarded_by(Refilled("refill", *guarded)), to=Refilled("refill", *seeing))
+    pairs = [
+        Pair(viewer(demo.amira), publication, demo.card.hashid),
+        Pair(viewer(demo.ben, language="de"), publication, demo.card.hashid),
+    ]
+
+    decisions = evaluate(pairs)
+
+    assert list(json.loads(decisions[pairs[0]].body)) == ["title", "salary"]
+    assert (decisions[pairs[1]] is None) == ("ben" not in seeing)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys])
+def test_a_permission_may_answer_with_any_collection(demo, see, republish, kind):
+    class Odd(Question):
+        def among(self, viewers, inquiry):
+            return kind(viewers)
+
+    republish(Card, plain(Card, "title"), to=Odd())
+
+    shown = {"id": demo.card.hashid, "title": demo.card.title}
+    assert see(demo.card, demo.amira, demo.ben) == [shown, shown]

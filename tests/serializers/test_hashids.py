@@ -180,3 +180,9 @@ def test_a_key_given_as_text_is_the_key_that_it_becomes():
 
     assert encode(Card, "7") == encode(Card, 7)
     assert encode(Document, str(document.pk)) == encode(Document, document.pk)
+
+
+@pytest.mark.parametrize("wrong", [["x"], {"x": 1}, b"x", bytearray(b"x"), None, 1])
+def test_what_is_no_text_is_no_hashid(wrong):
+    with pytest.raises(InvalidHashid):
+        decode(Card, wrong)
