@@ -33,7 +33,7 @@ class Invalid(Exception):
 
 @dataclass(frozen=True)
 class Ground:
-    """A populated database and a broker: what all contestants of a run share."""
+    """A populated database, which all contestants of a run share, and a broker."""
 
     database: str
     environment: dict[str, str]

@@ -121,6 +121,14 @@ def test_those_beside_each_other_hear_of_their_own_saves_only(place):
     assert [one.figures["5"]["queries"] for one in rounds] == [3, 0, 3]
 
 
+def test_what_comes_after_the_last_event_of_one_is_noticed(place, monkeypatch):
+    monkeypatch.setattr("bench.fan_out.count_event", lambda arena: arena.writer.do("save", card=0) and {})
+
+    [floor] = take(Turn("fan-out", 1, [CONTESTANTS["floor"]], "sqlite", replace(TINY, fan_out=(3,))), place)
+
+    assert "received 1 messages instead of 0" in floor.fault
+
+
 def test_turns_alternate_and_end_when_their_time_has_come(monkeypatch):
     saved = []
 

@@ -33,8 +33,8 @@ class Sizes:
     """How much of everything."""
 
     fan_out: tuple[int, ...] = (10, 100, 1_000, 5_000)
-    blocks: int = 5  # of each contestant, at each size
-    events: int = 3  # in each block
+    blocks: int = 4  # of each contestant, at each size: as many in the one order as in the other
+    events: int = 4  # in each block
     seconds_per_size: float = 2.0  # of a contestant; no further event is begun after these
     spread: int = 1_000
     spread_rate: float = 10.0
