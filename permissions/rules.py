@@ -129,7 +129,9 @@ class All(Combined):
         return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        return inquiry.ask(self.right, inquiry.ask(self.left, viewers))
+        # Whatever the right one answers, or does to what it is given, nobody is allowed whom the left one is against.
+        allowed = frozenset(inquiry.ask(self.left, viewers))
+        return allowed.intersection(inquiry.ask(self.right, allowed))
 
     def __repr__(self) -> str:
         return f"{within(self.left, AnyOf)} & {within(self.right, AnyOf, All)}"

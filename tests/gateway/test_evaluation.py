@@ -1054,6 +1054,18 @@ def test_a_guard_that_changes_what_it_is_given_decides_about_its_field_only(demo
     assert found[1] == (None if change == "widen" else {"title": demo.card.title})
 
 
+@pytest.mark.parametrize("kind", [InPlace, Refilled])
+@pytest.mark.parametrize("change", ["widen", "refill"])
+def test_nobody_is_allowed_by_both_who_is_refused_by_the_first(demo, see, republish, kind, change):
+    """Also where the second answers with others than it was asked about."""
+    amira = permission(lambda viewer, card: viewer.user == demo.amira)
+
+    republish(Card, plain(Card, "title"), to=amira & kind(change, "amira", "ben"))
+
+    amiras, bens = see(demo.card, demo.amira, demo.ben)
+    assert (amiras["title"], bens) == (demo.card.title, None)
+
+
 @pytest.mark.parametrize("change", ["widen", "narrow"])
 def test_so_does_one_within_another_serializer(demo, see, republish, change):
     class Inner(PerUserSerializerMixin, serializers.ModelSerializer):
