@@ -51,8 +51,10 @@ def decode(model: type[Model], hashid: str) -> int | UUID:
     Only the one spelling that ``encode`` gives is accepted. Raises InvalidHashid for everything else: another
     model's, several numbers, more than 64 characters, a number that no key can be.
     """
+    codec = codec_of(model)
     is_text = isinstance(hashid, str) and len(hashid) <= MAX_LENGTH
-    numbers = numbers_in(codec_of(model), hashid) if is_text else ()
+    # Each time anew: who asks is not to be told by the time that it takes whether others have asked for the same.
+    numbers: tuple[int, ...] = codec.decode(hashid) if is_text else ()
     if len(numbers) != 1:
         raise InvalidHashid("not one number")
     number, uuid = numbers[0], is_uuid(model)
@@ -82,12 +84,6 @@ def codec(salt: str, min_length: int) -> Hashids:
 def written(by: Hashids, number: int) -> str:
     hashid: str = by.encode(number)
     return hashid
-
-
-@lru_cache(maxsize=10_000)  # what is watched is read with every change
-def numbers_in(by: Hashids, hashid: str) -> tuple[int, ...]:
-    numbers: tuple[int, ...] = by.decode(hashid)
-    return numbers
 
 
 def is_uuid(model: type[Model]) -> bool:
