@@ -88,11 +88,12 @@ def rows_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any])
 def instances_of(build: Build, *about: Any, is_stable: bool, **keys: Collection[Any]) -> list[Any]:
     """The same for a queryset of instances. Where it does nothing but find them, their fields are read as such rows, of
     which the model makes instances."""
-    found = template(build, about, parameters_for(keys)) if is_stable else None
-    query = written(as_rows, (build, *about), keys) if found is not None and is_bare(found) else None
-    if found is None or query is None:
+    model = bare_model(build, about, parameters_for(keys)) if is_stable else None
+    query = written(as_rows, (build, *about), keys) if model else None
+    if model is None or query is None:
         return list(build(*about, **keys))
-    return [found.model.from_db(query.using, field_names(found.model), row) for row in query.rows(keys)]
+    names = field_names(model)
+    return [model.from_db(query.using, names, row) for row in query.rows(keys)]
 
 
 def written(build: Build, about: tuple[Any, ...], keys: Mapping[str, Collection[Any]]) -> Query | None:
@@ -137,6 +138,13 @@ def is_read_as_ever(field: Any) -> bool:
 
 def is_one(keys: Collection[Any]) -> bool:
     return len(keys) == 1 and None not in keys
+
+
+@lru_cache(maxsize=1_000)
+def bare_model(build: Build, about: tuple[Any, ...], parameters: tuple[Parameter, ...]) -> type[Model] | None:
+    """The model of the instances, where the queryset gives them bare."""
+    found = template(build, about, parameters)
+    return found.model if is_bare(found) else None
 
 
 @lru_cache(maxsize=1_000)
