@@ -120,19 +120,26 @@ class Backlog:
             rest: list[Subscription] = []
             for subscription in subscriptions:
                 socket = subscription.socket
-                has_to_wait = subscription.requests and not with_requests
-                if taken and subscription in taken:
+                if room > 0 and not (socket.busy or socket.dirty or subscription.requests):  # as it nearly always is
+                    batch[socket], socket.busy = [subscription], 1
+                elif subscription in taken:
                     subscription.made_for |= cause
-                elif has_to_wait or socket.dirty or room <= 0 or (socket.busy and socket not in batch):
-                    rest.append(subscription)
+                    continue
+                elif room > 0 and self._is_free(subscription, batch, with_requests):
+                    batch.setdefault(socket, []).append(subscription)
+                    socket.busy = 1
                 else:
-                    if socket.busy:
-                        batch[socket].append(subscription)
-                    else:
-                        batch[socket], socket.busy = [subscription], 1
-                    subscription.made_for, subscription.causes = subscription.causes | cause, 0
-                    room -= 1
+                    rest.append(subscription)
+                    continue
+                subscription.made_for, subscription.causes = subscription.causes | cause, 0
+                room -= 1
             self.mark(rest, cause)
+
+    def _is_free(self, subscription: Subscription, batch: Batch, with_requests: bool) -> bool:
+        """Whether a subscription can be in this batch, where nothing of it is yet."""
+        socket = subscription.socket
+        is_busy_elsewhere = socket.busy and socket not in batch
+        return not (is_busy_elsewhere or socket.dirty) and (with_requests or not subscription.requests)
 
     def resume(self) -> None:
         """What was asked for may be answered again."""

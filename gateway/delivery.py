@@ -41,6 +41,8 @@ NOTHING = Made({}, inf)
 class Sender(Protocol):
     """For whom is delivered: a hub."""
 
+    @property
+    def is_troubled(self) -> bool: ...
     def forget(self, subscription: Subscription) -> None: ...
     def drop(self, socket: Socket, code: int) -> None: ...
     def expel(self, socket: Socket, code: int) -> None: ...
@@ -108,6 +110,7 @@ class Delivery:
         while self.due and self.runner is runner:
             # Comes to be called while it waits for a socket, and only then.
             relief = self._loop.call_soon(self._be_patient, runner)
+            is_troubled = self._hub.is_troubled  # and so it stays until it waits
             for _ in range(SENDS_IN_A_ROW):
                 if not self.due or self.runner is not runner:
                     break
@@ -124,9 +127,12 @@ class Delivery:
                         await self._deliver(socket, taken, made)
                     else:
                         await socket.send(frames.message(frame))
-                        self._note_sent(socket)
-                        self._backlog.put_back(socket, ())
-                    if self._hub.has_news(socket):
+                        self._frames_sent += 1
+                        if socket.dirty or socket.busy != 1:
+                            self._backlog.put_back(socket, ())
+                        else:
+                            socket.busy = 0
+                    if is_troubled or socket.is_behind or self.runner is not runner:
                         await self._tell_news(socket)
                 except (Exception, asyncio.CancelledError) as error:
                     await self._give_up(socket, error)
@@ -216,6 +222,7 @@ class Delivery:
             self._backlog.put_back(socket, ())
 
     async def _tell_news(self, socket: Socket) -> None:
+        self._encourage(socket)
         while self._hub.has_news(socket):
             socket.is_behind = not socket.is_behind
             await socket.send(frames.message(frames.delayed() if socket.is_behind else frames.current()))
@@ -223,7 +230,11 @@ class Delivery:
 
     def _note_sent(self, socket: Socket) -> None:
         self._frames_sent += 1
-        if socket.patience is not None:  # it takes something, if slowly
+        self._encourage(socket)
+
+    def _encourage(self, socket: Socket) -> None:
+        """It takes something, if slowly."""
+        if socket.patience is not None:
             socket.have_patience(setting("SLOW_CLIENT_TIMEOUT"), self._time_out)
 
     async def _give_up(self, socket: Socket, error: BaseException) -> None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .publications import Publication
 
 
+Pairs = tuple["Pair", ...]
 # An object as it is named in a pair; with all pairs that are about it.
 Named = tuple["Publication", str]
 Watched = dict[Named, list["Pair"]]
@@ -79,17 +80,17 @@ def evaluate(pairs: Iterable[Pair], grounds: Grounds | None = None) -> dict[Pair
     """
     begun = perf_counter()
     try:
-        decisions = decide_batch(list(dict.fromkeys(pairs)), grounds)
+        decisions = decide_batch(tuple(pairs), grounds)
         observe("evaluation_audiences", len(set(map(id, decisions.values())) - {id(None)}))
         return decisions
     finally:
         observe("evaluation_seconds", perf_counter() - begun)
 
 
-def decide_batch(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
+def decide_batch(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
     count("evaluations")
     count("pairs_evaluated", len(pairs))
-    watched, _ = asked_by(tuple(pairs))
+    watched, _ = asked_by(pairs)
     publications = {publication for publication, _ in watched}
     if all(is_trusted(publication) for publication in publications):
         decisions = decide_together(pairs, grounds)
@@ -102,7 +103,7 @@ def decide_batch(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decis
     return decisions
 
 
-def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
+def decide_together(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
     try:
         return decide(pairs, grounds)
     except Mismatch:
@@ -115,8 +116,8 @@ def decide_together(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, De
         return decide_apart(pairs, grounds)
 
 
-def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
-    watched, crowd = asked_by(tuple(pairs))
+def decide(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
+    watched, crowd = asked_by(pairs)
     wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
@@ -134,9 +135,7 @@ def decide(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     return decisions
 
 
-def look(
-    pairs: list[Pair], watched: Watched, crowd: Crowd, wanted: Wanted, grounds: Grounds | None
-) -> dict[Pair, Decision]:
+def look(pairs: Pairs, watched: Watched, crowd: Crowd, wanted: Wanted, grounds: Grounds | None) -> dict[Pair, Decision]:
     instances = fetch(wanted)
     rights = renew(crowd, wanted)
     try:
@@ -145,13 +144,14 @@ def look(
         raise Interrupted from error
 
 
-def decide_apart(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
+def decide_apart(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
     """Each publication for itself, because something of one of them fails for all."""
     decisions: dict[Pair, Decision] = {}
     failure: Exception | None = None
     for publication in dict.fromkeys(pair.publication for pair in pairs):
         try:
-            decisions |= decide_batch([pair for pair in pairs if pair.publication is publication], grounds)
+            of_it = tuple(pair for pair in pairs if pair.publication is publication)
+            decisions |= decide_batch(of_it, grounds)
         except Exception as error:
             failure = error
             report("evaluation_failed", f"No {publication.label} could be read.", error, model=publication.label)
@@ -160,7 +160,7 @@ def decide_apart(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decis
     return decisions
 
 
-def decide_each(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
+def decide_each(pairs: Iterable[Pair], grounds: Grounds | None) -> dict[Pair, Decision]:
     """Each pair for itself; one about which it can't be told yet is left undecided."""
     decisions: dict[Pair, Decision] = {}
     for pair in pairs:
@@ -173,7 +173,7 @@ def decide_each(pairs: list[Pair], grounds: Grounds | None) -> dict[Pair, Decisi
 
 
 @lru_cache(REMEMBERED)
-def asked_by(pairs: tuple[Pair, ...]) -> tuple[Watched, Crowd]:
+def asked_by(pairs: Pairs) -> tuple[Watched, Crowd]:
     """What is asked about, and who asks: the same as long as the same pairs are evaluated again."""
     watched: Watched = defaultdict(list)
     for pair in pairs:
@@ -247,7 +247,7 @@ def relations(model: type[Model], paths: Iterable[str]) -> list[str]:
 
 
 def show(
-    pairs: list[Pair],
+    pairs: Pairs,
     watched: Watched,
     instances: dict[Named, Model],
     rights: Rights,
@@ -268,7 +268,9 @@ def show(
         if len(watching) < len(pairs):
             viewers &= {pair.viewer for pair in watching}
         try:
-            shown = {viewer: view for view, audience in views(publication, inquiry, viewers) for viewer in audience}
+            shown: dict[Viewer, View] = {}
+            for view, audience in views(publication, inquiry, viewers):
+                shown |= dict.fromkeys(audience, view)
         except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from math import ceil
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -107,7 +108,7 @@ class Evaluator:
     async def _make(self, batch: Batch) -> None:
         """Evaluate a batch, and have it sent."""
         begun = self._loop.time()
-        items = [item for taken in batch.values() for item in taken]
+        items = list(chain.from_iterable(batch.values()))
         pairs = [item.pair for item in items]
         decisions: dict[Pair, Decision] = {}
         bases: dict[Pair, str] = {}

@@ -280,6 +280,11 @@ class Hub:
         self._is_deaf = True
         self.tell(self.sockets)
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether what some client holds may be old, and it is not known for how long."""
+        return self._is_deaf or self._evaluator.is_stuck or bool(self._evaluator.undecided)
+
     def has_news(self, socket: Socket) -> bool:
         """Whether its client is to be told that what it holds may be old, and it is not known for how long; or, when it
         was told so, that all is current again: then nothing is left to be made, shown or answered."""

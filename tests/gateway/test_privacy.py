@@ -372,7 +372,7 @@ def keep_rights(monkeypatch):
     decide, renew, kept = evaluation_module.decide, evaluation_module.renew, {}
 
     def decide_each(pairs, grounds):
-        return {pair: view for one in pairs for pair, view in decide([one], grounds).items()}
+        return {pair: view for one in pairs for pair, view in decide((one,), grounds).items()}
 
     def stale(viewers, wanted):
         [loop] = hub_module._hubs
