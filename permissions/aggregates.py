@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Q
     from django.db.models.sql.compiler import SQLCompiler
 
 
@@ -28,8 +27,8 @@ def listed(keys: Keys) -> Sequence[Any]:
 
 
 class Collected(Aggregate):
-    """The keys at a path in a group of rows, as far as they have one, to be ``listed``:
-    ``queryset.values("group").annotate(users=Collected("user"))``. With a ``filter``, those of some of the rows.
+    """The keys at a path in a group of rows, to be ``listed``:
+    ``queryset.values("group").annotate(users=Collected("user"))``.
 
     To read 1,000 rows takes longer than to find them.
     """
@@ -37,15 +36,15 @@ class Collected(Aggregate):
     function = "JSON_ARRAYAGG"
     name = "Collected"
 
-    def __init__(self, path: str, filter: Q | None = None) -> None:  # noqa: A002  (Django's name for it)
-        super().__init__(path, filter=filter, output_field=TextField())
+    def __init__(self, path: str) -> None:
+        super().__init__(path, output_field=TextField())
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
         return self.as_sql(compiler, connection, function="JSON_GROUP_ARRAY", **context)
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
-        sql, parameters = self.as_sql(compiler, connection, function="ARRAY_AGG", **context)
-        return f"{sql}::text" if self._are_numbers(connection) else sql, parameters
+        template = "%(function)s(%(distinct)s%(expressions)s)::text" if self._are_numbers(connection) else self.template
+        return self.as_sql(compiler, connection, function="ARRAY_AGG", template=template, **context)
 
     @property
     def _field(self) -> Any:
@@ -63,9 +62,7 @@ class Collected(Aggregate):
     def convert_value(self, value: str | list[Any] | None, expression: Any, connection: BaseDatabaseWrapper) -> Keys:
         if isinstance(value, str) and self._are_numbers(connection) and not any(sign in value for sign in OF_OTHERS):
             return value
-        found: Sequence[Any] = listed(value.replace("NULL", "null")) if isinstance(value, str) else value or ()
-        # Where a row has none: also those that a filter leaves out, on a database that knows no filter.
-        keys: Sequence[Any] = [key for key in found if key is not None]
+        keys: Sequence[Any] = listed(value.replace("NULL", "null")) if isinstance(value, str) else value or ()
         for convert in self._field.get_db_converters(connection):
             keys = [convert(key, expression, connection) for key in keys]
         return tuple(map(self._field.to_python, keys))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import F, Q, TextField, Value
+from django.db.models import Case, F, TextField, Value, When
 
 from .aggregates import Collected
 from .lookups import Among
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Rows = QuerySet[Any, Any]
     Asked = Collection[Any] | Parameter
     # Of one of the kinds below, as far as it has them: the key of an object, the codename of a permission on it, a
-    # group as the database names it, the keys of users, those of superusers among them.
-    Row = tuple[int, Any, Any, Any, Any, Any]
+    # group as the database names it, the keys of users.
+    Row = tuple[int, Any, Any, Any, Any]
 
-# What a row tells: who holds a permission on an object; which group does; who is in such a group; whose accounts are
-# active.
-HOLDERS, GROUP, MEMBERS, ACCOUNTS = range(4)
+# What a row tells: who holds a permission on an object; which group does; who is in such a group; which accounts are
+# active, of users and of superusers.
+HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS = range(5)
 NOTHING = Value(None, output_field=TextField())
 
 
@@ -59,9 +59,9 @@ class Sought:
 
     @property
     def kinds(self) -> list[int]:
-        """Of what there are rows."""
+        """Of what there are rows; those of superusers come with those of users."""
         of_grants = [] if self.to_users is None else [HOLDERS, GROUP, *([MEMBERS] if self.groups else [])]
-        return of_grants if self.accounts is None else [*of_grants, ACCOUNTS]
+        return of_grants if self.accounts is None else [*of_grants, USERS]
 
     @property
     def managers(self) -> list[BaseManager[Any]]:
@@ -113,17 +113,21 @@ def part(
     groups: Asked | None = None,
 ) -> Rows:
     """Rows of one kind. The members are those of these groups, or of those that hold something."""
-    if kind == ACCOUNTS:
+    if kind == USERS:
         active = sought.accounts._default_manager.filter(Among("pk", users), is_active=True)
-        return collected(columns(active, Value(kind)), "pk", superusers=Collected("pk", filter=Q(is_superuser=True)))
+        kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
+        return collected(columns(active, kinds), "pk")
     if kind == HOLDERS:
         direct, about = grants(sought, sought.to_users, keys)
-        rows = columns(direct.filter(Among("user", users)), Value(kind), F(about), F("permission__codename"))
-        return collected(rows, "user")
+        to_these = direct.filter(Among("user", users), **permissions(sought, "permission__"))
+        return collected(columns(to_these, Value(kind), F(about), F("permission__codename")), "user")
     of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
+    # Not by a join: SQLite would go from the permissions to all grants of them, on whatever object.
+    permission = sought.to_groups._meta.get_field("permission").related_model
+    of_groups = of_groups.filter(permission__in=permission._base_manager.filter(**permissions(sought)))
     if kind == GROUP:
         rows = columns(of_groups, Value(kind), F(about), F("permission__codename"), F("group"))
-        return rows.annotate(livegate_users=NOTHING, livegate_superusers=NOTHING)  # type: ignore[no-any-return]
+        return rows.annotate(livegate_users=NOTHING)  # type: ignore[no-any-return]
     group = sought.groups.m2m_reverse_field_name()
     holding = of_groups.order_by().values("group").query if groups is None else groups
     members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
@@ -131,23 +135,27 @@ def part(
 
 
 def columns(rows: Rows, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING) -> Rows:
-    """All but the last two columns of rows, under names that no model has."""
+    """All but the last column of rows, under names that no model has."""
     named = {"livegate_kind": kind, "livegate_about": about, "livegate_codename": codename, "livegate_group": group}
     return rows.order_by().annotate(**named).values_list(*named)  # type: ignore[no-any-return]
 
 
-def collected(rows: Rows, path: str, superusers: Any = NOTHING) -> Rows:
-    return rows.annotate(livegate_users=Collected(path), livegate_superusers=superusers)  # type: ignore[no-any-return]
+def collected(rows: Rows, path: str) -> Rows:
+    return rows.annotate(livegate_users=Collected(path))  # type: ignore[no-any-return]
 
 
 def grants(sought: Sought, perms_model: Any, keys: Asked) -> tuple[Rows, str]:
     """The rows of a model of guardian's about some objects, and where it has the object's key."""
-    about = perms_model._base_manager.filter(permission__content_type=sought.content_type)
-    if sought.codenames is not None:
-        about = about.filter(permission__codename__in=sorted(sought.codenames))
+    about = perms_model._base_manager.all()
     if is_generic(perms_model):
         return about.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
     return about.filter(Among("content_object", keys)), "content_object_id"
+
+
+def permissions(sought: Sought, path: str = "") -> dict[str, Any]:
+    """The condition that the permission at a path is one that is sought."""
+    codenames = {} if sought.codenames is None else {f"{path}codename__in": sorted(sought.codenames)}
+    return {f"{path}content_type": sought.content_type, **codenames}
 
 
 def key_field(perms_model: Any) -> Any:

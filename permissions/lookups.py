@@ -42,8 +42,8 @@ class Among(Base):
     """The value at a path is one of these keys: ``queryset.filter(Among("user", keys))``; or of those of a query.
 
     The same as ``user__in=keys``, which prepares, writes and parses each key by itself: for 1,000 of them, ten times
-    the work. One that does not ``lead`` sorts out among the rows that are found by something else: SQLite, which knows
-    little of how many there are, would look at all members of a group for the few who are asked about.
+    the work. One that does not ``lead`` sorts out among the rows that are found by something else: a database that
+    takes all groups to be of about one size would look at all members of a large one for the few who are asked about.
     """
 
     lookup_name = "among"
@@ -59,9 +59,7 @@ class Among(Base):
         return In(self.lhs, keys).as_sql(compiler, connection)  # type: ignore[return-value]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
-        path, parameters = self.process_lhs(compiler, connection)
-        # An expression finds no rows by an index. Nor is what it is compared with converted to the column's type.
-        path = f"+{path}" if self._kind and not self._leads else path
+        path, parameters = self._path(compiler, connection)
         if isinstance(self.rhs, Query):
             return self._in_query(path, parameters, compiler, connection)
         if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
@@ -69,13 +67,23 @@ class Among(Base):
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
-        path, parameters = self.process_lhs(compiler, connection)
+        path, parameters = self._path(compiler, connection)
         if isinstance(self.rhs, Query):
             return self._in_query(path, parameters, compiler, connection)
         kind = self._column.cast_db_type(connection)
         # Of the column's own type, the keys are looked up in a hash; of another, one after the other, for each row.
         typed = f"%s::{kind}[]" if kind in BITS else "%s"
         return f"{path} = ANY({typed})", [*parameters, self._parameter(self._array, connection)]
+
+    def _path(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        path, parameters = self.process_lhs(compiler, connection)
+        # An expression finds no rows by an index. Nor does SQLite convert what it is compared with to the type of the
+        # column; and PostgreSQL has this one of numbers only.
+        if connection.vendor == "postgresql":
+            can_be_hidden = self._column.cast_db_type(connection) in BITS
+        else:
+            can_be_hidden = self._kind is not None
+        return f"+{path}" if can_be_hidden and not self._leads else path, list(parameters)
 
     def _in_query(
         self, path: str, parameters: Iterable[Any], compiler: SQLCompiler, connection: BaseDatabaseWrapper

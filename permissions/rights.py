@@ -22,7 +22,7 @@ from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_us
 from .aggregates import listed
 from .copies import own_copy
 from .crowds import Crowd
-from .grants import ACCOUNTS, GROUP, HOLDERS, MEMBERS, Sought, groups_of_users, members_of, read
+from .grants import GROUP, HOLDERS, MEMBERS, SUPERUSERS, USERS, Sought, groups_of_users, members_of, read
 from .lookups import Among
 from .viewers import refresh
 
@@ -127,18 +127,18 @@ class Rights:
         model, keys, codenames = subject or (None, (), ())
         is_about_objects = model is not None and (codenames is None or codenames)
         sought = Sought(accounts, **self._grants_on(model, keys, codenames)) if is_about_objects else Sought(accounts)
-        found: dict[int, list[Row]] = {kind: [] for kind in (HOLDERS, GROUP, MEMBERS, ACCOUNTS)}
+        found: dict[int, list[Row]] = {kind: [] for kind in range(5)}
         for row in read(sought, keys, self._user_keys if is_about_objects else self.crowd.user_keys):
             found[row[0]].append(row)
-        members = {group: users for _, _, _, group, users, _ in found[MEMBERS]}
-        through_groups = [(key, codename, members.get(group, ())) for _, key, codename, group, *_ in found[GROUP]]
+        members = {group: users for _, _, _, group, users in found[MEMBERS]}
+        through_groups = [(key, codename, members.get(group, ())) for _, key, codename, group, _ in found[GROUP]]
         for key, codename, users in [*((row[1], row[2], row[4]) for row in found[HOLDERS]), *through_groups]:
             held = self._grants[sought.content_type, str(key)]
             if users not in held.get(codename, ()):  # as they may be, when they are read again
                 held[codename] = (*held.get(codename, ()), users)
         if accounts is not None:
-            self._superusers = tuple(row[5] for row in found[ACCOUNTS])
-            self.crowd = self.crowd.of_accounts(tuple(row[4] for row in found[ACCOUNTS]))
+            self._superusers = tuple(row[-1] for row in found[SUPERUSERS])
+            self.crowd = self.crowd.of_accounts((*self._superusers, *(row[-1] for row in found[USERS])))
 
     def _grants_on(self, model: Any, keys: Collection[Any], codenames: Collection[str] | None) -> dict[str, Any]:
         """Where the grants on these are, which are known to be none unless some are found."""

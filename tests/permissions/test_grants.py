@@ -20,10 +20,11 @@ from lab.models import DirectGroupPermission, DirectlyGranted, Document, Page
 from livegate.permissions import grants, queries
 from livegate.permissions.aggregates import listed
 from livegate.permissions.grants import (
-    ACCOUNTS,
     GROUP,
     HOLDERS,
     MEMBERS,
+    SUPERUSERS,
+    USERS,
     Sought,
     groups_of_users,
     is_alike,
@@ -61,19 +62,19 @@ class Everybody(Manager):
 def found(sought, **asked):
     """What was found, by kind."""
     rows = read(sought, **asked)
-    assert {kind for kind, *_ in rows} <= {HOLDERS, GROUP, MEMBERS, ACCOUNTS}
-    return {kind: [row for row in rows if row[0] == kind] for kind in range(4)}
+    assert {kind for kind, *_ in rows} <= {HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS}
+    return {kind: [row for row in rows if row[0] == kind] for kind in range(5)}
 
 
 def told(rows):
-    return [[*row[:-2], *(listed(keys or ()) for keys in row[-2:])] for kind in sorted(rows) for row in rows[kind]]
+    return [[*row[:-1], listed(row[-1] or ())] for kind in sorted(rows) for row in rows[kind]]
 
 
 def keys_in(rows):
-    return {key for *_, keys, _ in rows for key in listed(keys)}
+    return {key for *_, keys in rows for key in listed(keys)}
 
 
-def test_of_the_active_accounts_it_is_told_which_are_superusers():
+def test_accounts_are_told_apart_by_whether_they_are_superusers():
     names = ["ordinary", "super", "inactive", "elsewhere"]
     ordinary, superuser, inactive, _ = (User.objects.create(username=name) for name in names)
     User.objects.filter(pk=superuser.pk).update(is_superuser=True)
@@ -81,8 +82,7 @@ def test_of_the_active_accounts_it_is_told_which_are_superusers():
 
     rows = found(Sought(User), users=[ordinary.pk, superuser.pk, inactive.pk, 77_777])
 
-    [(*_, users, superusers)] = rows[ACCOUNTS]
-    assert [set(listed(keys)) for keys in (users, superusers)] == [{ordinary.pk, superuser.pk}, {superuser.pk}]
+    assert [keys_in(rows[kind]) for kind in (USERS, SUPERUSERS)] == [{ordinary.pk}, {superuser.pk}]
     assert not any(rows[kind] for kind in (HOLDERS, GROUP, MEMBERS))
 
 
@@ -110,11 +110,11 @@ def test_members_are_those_of_the_groups_that_hold_something(page_in_groups):
 
     rows = found(sought_on(Page), keys=[page.pk], users=[users[0].pk, users[1].pk])
 
-    [(_, about, codename, group, *_)] = rows[GROUP]
+    [(_, about, codename, group, _)] = rows[GROUP]
     assert (about, codename) == (str(page.pk), "view_page")
-    [(_, _, _, members_group, members, _)] = rows[MEMBERS]
+    [(_, _, _, members_group, members)] = rows[MEMBERS]
     assert (members_group, listed(members)) == (group, [users[1].pk])
-    [(_, about, codename, _, holders, _)] = rows[HOLDERS]
+    [(_, about, codename, _, holders)] = rows[HOLDERS]
     assert (about, codename, listed(holders)) == (str(page.pk), "view_page", [users[0].pk])
 
 
