@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # What a row tells: who holds a permission on an object; which group does; who is in such a group; which accounts are
 # active, of users and of superusers.
 HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS = range(5)
+# Of more users by objects the grants are found by the objects alone.
+WIDE = 10_000
 NOTHING = Value(None, output_field=TextField())
 
 
@@ -47,6 +49,7 @@ class Sought:
     content_type: Any = None
     codenames: frozenset[str] | None = None
     groups: Any = None
+    is_wide: bool = False  # there are too many users and objects to look up each of these for each of those
 
     def keys(self, keys: Collection[Any], users: Collection[Any]) -> dict[str, Collection[Any]]:
         """The keys that are looked for, by their names in the querysets."""
@@ -74,6 +77,7 @@ class Sought:
 def read(sought: Sought, keys: Collection[Any] = (), users: Collection[Any] = ()) -> list[Row]:
     """What is sought about the objects with these keys and about these users: one query, where one can give all of
     it."""
+    sought = replace(sought, is_wide=len(keys) * len(users) > WIDE)
     asked, managers = sought.keys(keys, users), sought.managers
     is_stable = all(map(is_plain, managers))
     if is_stable and is_alike(sought) and len({manager.db for manager in managers}) == 1:
@@ -118,13 +122,10 @@ def part(
         kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
         return collected(columns(active, kinds), "pk")
     if kind == HOLDERS:
-        direct, about = grants(sought, sought.to_users, keys)
-        to_these = direct.filter(Among("user", users), **permissions(sought, "permission__"))
+        direct, about = grants(sought, sought.to_users, keys, by_object=sought.is_wide)
+        to_these = direct.filter(Among("user", users))
         return collected(columns(to_these, Value(kind), F(about), F("permission__codename")), "user")
-    of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
-    # Not by a join: SQLite would go from the permissions to all grants of them, on whatever object.
-    permission = sought.to_groups._meta.get_field("permission").related_model
-    of_groups = of_groups.filter(permission__in=permission._base_manager.filter(**permissions(sought)))
+    of_groups, about = grants(sought, sought.to_groups, keys_of_groups, by_object=True)
     if kind == GROUP:
         rows = columns(of_groups, Value(kind), F(about), F("permission__codename"), F("group"))
         return rows.annotate(livegate_users=NOTHING)  # type: ignore[no-any-return]
@@ -144,12 +145,19 @@ def collected(rows: Rows, path: str) -> Rows:
     return rows.annotate(livegate_users=Collected(path))  # type: ignore[no-any-return]
 
 
-def grants(sought: Sought, perms_model: Any, keys: Asked) -> tuple[Rows, str]:
-    """The rows of a model of guardian's about some objects, and where it has the object's key."""
-    about = perms_model._base_manager.all()
+def grants(sought: Sought, perms_model: Any, keys: Asked, *, by_object: bool) -> tuple[Rows, str]:
+    """The rows of a model of guardian's about some objects, and where it has the object's key. ``by_object``: not from
+    each permission to all grants of it, on whatever object, as databases do that take these to be few."""
+    found = perms_model._base_manager.all()
+    if by_object:
+        permission = perms_model._meta.get_field("permission").related_model
+        wanted = permission._base_manager.filter(**permissions(sought)).values("pk")
+        found = found.filter(Among("permission", wanted.query, leads=False))
+    else:
+        found = found.filter(**permissions(sought, "permission__"))
     if is_generic(perms_model):
-        return about.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
-    return about.filter(Among("content_object", keys)), "content_object_id"
+        return found.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
+    return found.filter(Among("content_object", keys)), "content_object_id"
 
 
 def permissions(sought: Sought, path: str = "") -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Indexes by object on the tables in which guardian has its grants. Its own are by user and by group, for who asks about
-one user; here it is asked who may see one object, and without them that would be looked for among all grants."""
+"""Indexes by object on the tables in which guardian has its grants. Its own are by user and by group, for who asks
+about one user; here it is asked who may see one object, which would be looked for among all grants."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -13,6 +13,7 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import assign_perm
 from lab.models import Page
 
+from livegate.permissions.grants import WIDE
 from livegate.permissions.rights import Rights
 from livegate.permissions.viewers import Viewer
 
@@ -91,8 +92,9 @@ def test_a_database_to_which_the_tables_do_not_belong_is_left_as_it_is(settings)
 
 @pytest.fixture
 def crowded():
-    """A page that a group may see, and its viewers, beside very many other grants on pages, and members of the group,
-    which is much larger than the others."""
+    """A page that a group may see, and its viewers, beside very many other grants of the same on pages, and members of
+    the group. Of the other permissions there are few grants, and the other groups are small: so these look on average.
+    """
     crowd, *others = Group.objects.bulk_create(Group(name=str(number)) for number in range(1_001))
     users = User.objects.bulk_create(User(username=str(number)) for number in range(3_000))
     membership = User.groups.through
@@ -104,35 +106,55 @@ def crowded():
     of_group, of_user = GroupObjectPermission.objects.get(), UserObjectPermission.objects.get()
     copies = [(GroupObjectPermission, of_group, "group", others), (UserObjectPermission, of_user, "user", users)]
     for model, grant, to, holders in copies:
+        permissions = [*[grant.permission] * MANY, *Permission.objects.exclude(pk=grant.permission.pk)]
         model.objects.bulk_create(
             model(
-                permission=grant.permission,
+                permission=permission,
                 content_type=grant.content_type,
                 object_pk=f"other {number}",
                 **{to: holders[number % len(holders)]},
             )
-            for number in range(MANY)
+            for number, permission in enumerate(permissions)
         )
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ANALYZE")
-    return page, [Viewer(user, "en-us", "UTC", "http", "testserver") for user in users[:30]]
+    return page, [Viewer(user, "en-us", "UTC", "http", "testserver") for user in users[:1_000]]
+
+
+def plan_of(viewers, pages):
+    """How the database finds the rights of these viewers on these pages."""
+    with CaptureQueriesContext(connection) as captured:
+        rights = Rights(viewers, (Page, [page.pk for page in pages], ["view_page"]))
+    assert rights.holding(rights.crowd.viewers, "view_page", pages[0]) == set(viewers)
+    [query] = [one["sql"] for one in captured.captured_queries if "guardian_groupobjectpermission" in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{query}")
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
 @pytest.mark.django_db
 def test_rights_on_an_object_are_found_by_the_object_however_many_grants_on_others_there_are(crowded):
     page, viewers = crowded
-    with CaptureQueriesContext(connection) as captured:
-        rights = Rights(viewers, (Page, [page.pk], ["view_page"]))
-    assert rights.holding(rights.crowd.viewers, "view_page", page) == set(viewers)
 
-    [query] = [one["sql"] for one in captured.captured_queries if "guardian_groupobjectpermission" in one["sql"]]
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{query}")
-        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    plan = plan_of(viewers[:30], [page])
 
     assert plan.count(NAMES[GroupObjectPermission]) == 2  # for the grants, and for who is a member of what holds one
     # Nor is a table gone through, nor are all members of the group.
     assert "Seq Scan on guardian" not in plan
     assert "Seq Scan on auth_user_groups" not in plan
     assert "auth_user_groups_group_id" not in plan
+
+
+@pytest.mark.django_db
+def test_rights_of_many_on_many_objects_are_found_by_the_objects_and_not_for_each_of_both(crowded):
+    page, viewers = crowded
+    pages = [page, *Page.objects.bulk_create(Page() for _ in range(WIDE // len(viewers)))]  # few, of so many
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # of so small a table
+
+    plan = plan_of(viewers, pages)
+
+    assert plan.count(NAMES[GroupObjectPermission]) == 2
+    assert plan.count(NAMES[UserObjectPermission]) == 1

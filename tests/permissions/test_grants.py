@@ -59,6 +59,13 @@ class Everybody(Manager):
         return super().get_queryset()
 
 
+@pytest.fixture(params=["few by few", "many by many"], autouse=True)
+def width(request, monkeypatch):
+    """The same is found, in whichever way."""
+    if request.param == "many by many":
+        monkeypatch.setattr(grants, "WIDE", -1)
+
+
 def found(sought, **asked):
     """What was found, by kind."""
     rows = read(sought, **asked)
