@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
+from django.db import connections
 from django.db.models import Case, F, TextField, Value, When
 
 from .aggregates import Collected
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # What a row tells: who holds a permission on an object; which group does; who is in such a group; which accounts are
 # active, of users and of superusers.
 HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS = range(5)
-# Of more users by objects the grants are found by the objects alone.
+# With more users by objects SQLite does not look up each user on each object.
 WIDE = 10_000
 NOTHING = Value(None, output_field=TextField())
 
@@ -49,7 +50,7 @@ class Sought:
     content_type: Any = None
     codenames: frozenset[str] | None = None
     groups: Any = None
-    is_wide: bool = False  # there are too many users and objects to look up each of these for each of those
+    by_object: bool = False  # are grants to users found, where those of a permission may be too many
 
     def keys(self, keys: Collection[Any], users: Collection[Any]) -> dict[str, Collection[Any]]:
         """The keys that are looked for, by their names in the querysets."""
@@ -77,7 +78,9 @@ class Sought:
 def read(sought: Sought, keys: Collection[Any] = (), users: Collection[Any] = ()) -> list[Row]:
     """What is sought about the objects with these keys and about these users: one query, where one can give all of
     it."""
-    sought = replace(sought, is_wide=len(keys) * len(users) > WIDE)
+    if sought.to_users is not None:
+        is_postgresql = connections[sought.to_users._base_manager.db].vendor == "postgresql"
+        sought = replace(sought, by_object=is_postgresql or len(keys) * len(users) > WIDE)
     asked, managers = sought.keys(keys, users), sought.managers
     is_stable = all(map(is_plain, managers))
     if is_stable and is_alike(sought) and len({manager.db for manager in managers}) == 1:
@@ -122,7 +125,7 @@ def part(
         kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
         return collected(columns(active, kinds), "pk")
     if kind == HOLDERS:
-        direct, about = grants(sought, sought.to_users, keys, by_object=sought.is_wide)
+        direct, about = grants(sought, sought.to_users, keys, by_object=sought.by_object)
         to_these = direct.filter(Among("user", users))
         return collected(columns(to_these, Value(kind), F(about), F("permission__codename")), "user")
     of_groups, about = grants(sought, sought.to_groups, keys_of_groups, by_object=True)
@@ -146,12 +149,12 @@ def collected(rows: Rows, path: str) -> Rows:
 
 
 def grants(sought: Sought, perms_model: Any, keys: Asked, *, by_object: bool) -> tuple[Rows, str]:
-    """The rows of a model of guardian's about some objects, and where it has the object's key. ``by_object``: not from
-    each permission to all grants of it, on whatever object, as databases do that take these to be few."""
+    """The rows of a model of guardian's about some objects, and where it has the object's key. ``by_object``: they are
+    not to be found by the permission, of which a database does not know whether it has few grants or nearly all."""
     found = perms_model._base_manager.all()
     if by_object:
         permission = perms_model._meta.get_field("permission").related_model
-        wanted = permission._base_manager.filter(**permissions(sought)).values("pk")
+        wanted = permission._base_manager.filter(**permissions(sought)).order_by().values("pk")
         found = found.filter(Among("permission", wanted.query, leads=False))
     else:
         found = found.filter(**permissions(sought, "permission__"))

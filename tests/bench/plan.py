@@ -19,6 +19,7 @@ DATABASES = ("sqlite", "postgresql")
 WHERE: dict[str, Sequence[str]] = {
     "fan-out": DATABASES,
     "ledger": DATABASES,
+    "grants": DATABASES,
     "soak": ("postgresql",),
     "ledger-questions": ("postgresql",),
 }
@@ -27,10 +28,10 @@ ELSEWHERE = ("sqlite",)
 LONG = {"spread", "burst", "idle"}
 # What is asked of livegate alone: what it is the only one to take notice of, and what it needs.
 ITS_OWN = dict.fromkeys(
-    ("sizing", "revocation", "resync", "refusals", "ledger", "ledger-questions", "soak"), "livegate-3"
+    ("sizing", "revocation", "resync", "refusals", "ledger", "ledger-questions", "grants", "soak"), "livegate-3"
 )
 # What takes minutes and hardly varies has one round; and what takes still longer, only if it is named.
-ONCE = {"sizing", "ledger-questions", "soak"}
+ONCE = {"sizing", "ledger-questions", "grants", "soak"}
 IF_NAMED = {"soak"}
 # What is not worth its time: livegate-distinct is distinct on the first card only.
 LEFT_OUT = {("spread", "livegate-1"), ("spread", "livegate-distinct")}

@@ -71,6 +71,8 @@ TINY = Sizes(
     ledger_rest=0.01,
     ledger_rows=2_000,
     ledger_times=2,
+    grants_rows=100,
+    grants_times=2,
 )
 CROWD = 80  # so many that there are enough who see nothing guarded, for every path others
 
@@ -164,7 +166,7 @@ def test_what_is_wrong_with_one_counts_for_none_beside_them(place, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing", "ledger-questions"])
+@pytest.mark.parametrize("workload", ["spread", "burst", "storm", "idle", "sizing", "ledger-questions", "grants"])
 def test_every_workload_gives_its_figures(opened, workload):
     figures = ALONE[workload](opened, TINY)
 

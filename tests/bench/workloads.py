@@ -8,6 +8,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from .fan_out import fan_out
+from .grants import grants
 from .ledger import ledger
 from .questions import questions
 from .refusals import refusals
@@ -74,6 +75,8 @@ class Sizes:
     ledger_rest: float = 0.5  # seconds: at most before an event, at random; and after a block, twice as many
     ledger_rows: int = 1_000_000
     ledger_times: int = 15  # that each question is asked
+    grants_rows: int = 1_000_000  # to users; a fifth as many to groups
+    grants_times: int = 15  # that each evaluation is made
     seed: int = 0  # of what happens at random
 
     @property
@@ -263,6 +266,7 @@ ALONE: dict[str, Callable[[Arena, Sizes], Figures]] = {
     "refusals": refusals,
     "ledger": ledger,
     "ledger-questions": questions,
+    "grants": grants,
     "soak": soak,
 }
 WORKLOADS = [*BESIDE, *ALONE]

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import assign_perm
 from lab.models import Page
+from ledgers import plan
 
 from livegate.permissions.grants import WIDE
 from livegate.permissions.rights import Rights
@@ -128,22 +129,20 @@ def plan_of(viewers, pages):
         rights = Rights(viewers, (Page, [page.pk for page in pages], ["view_page"]))
     assert rights.holding(rights.crowd.viewers, "view_page", pages[0]) == set(viewers)
     [query] = [one["sql"] for one in captured.captured_queries if "guardian_groupobjectpermission" in one["sql"]]
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{query}")
-        return "\n".join(str(row[-1]) for row in cursor.fetchall())
+    return "\n".join(plan(query))
 
 
 @pytest.mark.django_db
 def test_rights_on_an_object_are_found_by_the_object_however_many_grants_on_others_there_are(crowded):
     page, viewers = crowded
 
-    plan = plan_of(viewers[:30], [page])
+    found = plan_of(viewers[:30], [page])
 
-    assert plan.count(NAMES[GroupObjectPermission]) == 2  # for the grants, and for who is a member of what holds one
+    assert found.count(NAMES[GroupObjectPermission]) == 2  # for the grants, and for who is a member of what holds one
     # Nor is a table gone through, nor are all members of the group.
-    assert "Seq Scan on guardian" not in plan
-    assert "Seq Scan on auth_user_groups" not in plan
-    assert "auth_user_groups_group_id" not in plan
+    assert "Seq Scan on guardian" not in found
+    assert "Seq Scan on auth_user_groups" not in found
+    assert "auth_user_groups_group_id" not in found
 
 
 @pytest.mark.django_db
@@ -154,7 +153,7 @@ def test_rights_of_many_on_many_objects_are_found_by_the_objects_and_not_for_eac
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")  # of so small a table
 
-    plan = plan_of(viewers, pages)
+    found = plan_of(viewers, pages)
 
-    assert plan.count(NAMES[GroupObjectPermission]) == 2
-    assert plan.count(NAMES[UserObjectPermission]) == 1
+    assert found.count(NAMES[GroupObjectPermission]) == 2
+    assert found.count(NAMES[UserObjectPermission]) == 1
