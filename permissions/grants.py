@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
-from django.db.models import Case, F, TextField, Value, When
+from django.db.models import Case, F, QuerySet, TextField, Value, When
 
 from .aggregates import Collected
 from .lookups import Among
@@ -18,7 +18,6 @@ from .queries import is_plain, rows_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from django.db.models import QuerySet
     from django.db.models.manager import BaseManager
 
     from .aggregates import Keys
@@ -154,7 +153,7 @@ def grants(sought: Sought, perms_model: Any, keys: Asked, *, by_object: bool) ->
     found = perms_model._base_manager.all()
     if by_object:
         permission = perms_model._meta.get_field("permission").related_model
-        wanted = permission._base_manager.filter(**permissions(sought)).order_by().values("pk")
+        wanted: Rows = QuerySet(permission).filter(**permissions(sought)).order_by().values("pk")
         found = found.filter(Among("permission", wanted.query, leads=False))
     else:
         found = found.filter(**permissions(sought, "permission__"))

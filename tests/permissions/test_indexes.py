@@ -3,6 +3,8 @@ other objects."""
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
@@ -15,62 +17,84 @@ from lab.models import Page
 from ledgers import plan
 
 from livegate.permissions.grants import WIDE
+from livegate.permissions.indexes import is_missing
 from livegate.permissions.rights import Rights
 from livegate.permissions.viewers import Viewer
 
-NAMES = {UserObjectPermission: "livegate_users_by_object", GroupObjectPermission: "livegate_groups_by_object"}
+TABLES = (UserObjectPermission, GroupObjectPermission)
 MANY = 20_000
 User = get_user_model()
 
 
-def columns_of_indexes():
-    """Of ours, by the model that they are on."""
+def by_object(model):
+    """The names of the indexes by object on a table."""
     with connection.cursor() as cursor:
-        found = {model: connection.introspection.get_constraints(cursor, model._meta.db_table) for model in NAMES}
-    return {model: found[model][name]["columns"] for model, name in NAMES.items() if name in found[model]}
+        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    return [name for name, one in found.items() if one["columns"][:2] == ["content_type_id", "object_pk"]]
 
 
-def migrate(target=()):
-    call_command("migrate", "livegate", *target, verbosity=0)
+def migrate(**options):
+    call_command("migrate", "auth", verbosity=0, **options)
 
 
 @pytest.fixture
-def migrated_afterwards():
+def bare():
+    """Tables without an index by object, which have one again afterwards."""
+    with connection.cursor() as cursor:
+        for name in [name for model in TABLES for name in by_object(model)]:
+            cursor.execute(f"DROP INDEX {name}")
+    assert [by_object(model) for model in TABLES] == [[], []]
     yield
     migrate()
-    assert columns_of_indexes().keys() == NAMES.keys()
+    assert all(map(by_object, TABLES))
 
 
 @pytest.mark.django_db
 def test_both_tables_of_grants_have_an_index_by_object():
-    assert columns_of_indexes() == {model: ["content_type_id", "object_pk"] for model in NAMES}
+    [of_users], [of_groups] = map(by_object, TABLES)
+    assert of_users.startswith("livegate_by_object_")
+    assert of_groups.startswith("livegate_by_object_")
+    assert of_users != of_groups
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("migrated_afterwards")
-def test_what_is_migrated_back_takes_them_away():
-    migrate(["zero"])
-    assert columns_of_indexes() == {}
-    migrate(["zero"])
+@pytest.mark.usefixtures("bare")
+def test_whatever_is_migrated_adds_those_that_are_missing_and_says_so():
+    said = StringIO()
+
+    call_command("migrate", "auth", stdout=said)
+
+    for model in TABLES:
+        [name] = by_object(model)
+        assert f"Adding the index {name} to {model._meta.db_table}" in said.getvalue()
+    said.truncate(0)
+    call_command("migrate", "auth", stdout=said)
+    assert "index" not in said.getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("migrated_afterwards")
-def test_one_that_was_made_before_is_left_as_it_is():
-    migrate(["zero"])
+@pytest.mark.usefixtures("bare")
+def test_one_of_another_name_is_enough():
     with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE INDEX livegate_groups_by_object ON guardian_groupobjectpermission (content_type_id, object_pk, id)"
-        )
+        cursor.execute("CREATE INDEX ours ON guardian_groupobjectpermission (content_type_id, object_pk, id)")
 
     migrate()
 
-    assert columns_of_indexes() == {
-        UserObjectPermission: ["content_type_id", "object_pk"],
-        GroupObjectPermission: ["content_type_id", "object_pk", "id"],
-    }
-    migrate(["zero"])
-    assert columns_of_indexes() == {}
+    assert by_object(GroupObjectPermission) == ["ours"]
+    assert len(by_object(UserObjectPermission)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("bare")
+def test_one_by_the_kind_of_object_only_is_not():
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX theirs ON guardian_groupobjectpermission (content_type_id, id, object_pk)")
+    try:
+        migrate()
+        assert len(by_object(GroupObjectPermission)) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX theirs")
 
 
 class Elsewhere:
@@ -81,14 +105,20 @@ class Elsewhere:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("migrated_afterwards")
-def test_a_database_to_which_the_tables_do_not_belong_is_left_as_it_is(settings):
-    migrate(["zero"])
+@pytest.mark.usefixtures("bare")
+def test_a_database_to_which_the_tables_do_not_belong_is_left_as_it_is():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("django.db.router.routers", [Elsewhere()])
         migrate()
-        assert columns_of_indexes() == {}
-        migrate(["zero"])
+        assert [by_object(model) for model in TABLES] == [[], []]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("table", ["not_there", "auth_user"])
+def test_a_table_that_is_not_there_or_is_not_yet_what_it_will_be_is_left_as_it_is(monkeypatch, table):
+    monkeypatch.setattr(UserObjectPermission._meta, "db_table", table)
+
+    assert not is_missing(connection, UserObjectPermission)
 
 
 @pytest.fixture
@@ -138,7 +168,9 @@ def test_rights_on_an_object_are_found_by_the_object_however_many_grants_on_othe
 
     found = plan_of(viewers[:30], [page])
 
-    assert found.count(NAMES[GroupObjectPermission]) == 2  # for the grants, and for who is a member of what holds one
+    assert (
+        found.count(by_object(GroupObjectPermission)[0]) == 2
+    )  # for the grants, and for who is a member of what holds one
     # Nor is a table gone through, nor are all members of the group.
     assert "Seq Scan on guardian" not in found
     assert "Seq Scan on auth_user_groups" not in found
@@ -155,5 +187,5 @@ def test_rights_of_many_on_many_objects_are_found_by_the_objects_and_not_for_eac
 
     found = plan_of(viewers, pages)
 
-    assert found.count(NAMES[GroupObjectPermission]) == 2
-    assert found.count(NAMES[UserObjectPermission]) == 1
+    assert found.count(by_object(GroupObjectPermission)[0]) == 2
+    assert found.count(by_object(UserObjectPermission)[0]) == 1

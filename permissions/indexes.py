@@ -1,0 +1,48 @@
+"""Indexes by object on guardian's tables of grants: its own are by user, group and permission, for who asks about one
+user; here it is asked who may see one object, which would be looked for among all grants."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, router
+from django.db.backends.utils import names_digest
+from django.db.models import Index
+from guardian.utils import get_group_obj_perms_model, get_user_obj_perms_model
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+FIELDS = ("content_type", "object_pk")
+
+
+def index_grants(using: str, verbosity: int = 1, stdout: TextIO | None = None, **kwargs: Any) -> None:
+    """Add the indexes that are missing in this database: a receiver of ``post_migrate``.
+
+    No migration: it would be of the one moment at which it runs. Tables may come later, or to another database, or be
+    exchanged for the application's own (``GUARDIAN_USER_OBJ_PERMS_MODEL``); and where SQLite copies a table in order to
+    change it, an index of which the model does not know is lost.
+    """
+    connection = connections[using]
+    for model in (get_user_obj_perms_model(), get_group_obj_perms_model()):
+        if router.allow_migrate_model(using, model) and is_missing(connection, model):
+            table = model._meta.db_table
+            index = Index(fields=FIELDS, name=f"livegate_by_object_{names_digest(table, length=8)}")
+            if verbosity > 0:
+                print(f"  Adding the index {index.name} to {table}", file=stdout or sys.stdout)
+            with connection.schema_editor() as editor:
+                editor.add_index(model, index)
+
+
+def is_missing(connection: BaseDatabaseWrapper, model: Any) -> bool:
+    """Whether the model's table is there, and has no index that begins with the object."""
+    table, columns = model._meta.db_table, {model._meta.get_field(name).column for name in FIELDS}
+    with connection.cursor() as cursor:
+        if table not in connection.introspection.table_names(cursor):
+            return False
+        found = connection.introspection.get_constraints(cursor, table).values()
+        there = {column.name for column in connection.introspection.get_table_description(cursor, table)}
+    return columns <= there and not any(one["index"] and set(one["columns"][:2]) == columns for one in found)
