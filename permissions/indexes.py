@@ -32,7 +32,7 @@ def index_grants(using: str, verbosity: int = 1, stdout: TextIO | None = None, *
             table = model._meta.db_table
             index = Index(fields=FIELDS, name=f"livegate_by_object_{names_digest(table, length=8)}")
             if verbosity > 0:
-                print(f"  Adding the index {index.name} to {table}", file=stdout or sys.stdout)
+                (stdout or sys.stdout).write(f"  Adding the index {index.name} to {table}\n")
             with connection.schema_editor() as editor:
                 editor.add_index(model, index)
 
