@@ -74,6 +74,14 @@ def test_whatever_is_migrated_adds_those_that_are_missing_and_says_so():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("bare")
+def test_a_flush_as_after_each_test_looks_at_nothing():
+    call_command("flush", verbosity=0, interactive=False)
+
+    assert [by_object(model) for model in TABLES] == [[], []]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("bare")
 def test_one_of_another_name_is_enough():
     with connection.cursor() as cursor:
         cursor.execute("CREATE INDEX ours ON guardian_groupobjectpermission (content_type_id, object_pk, id)")
