@@ -20,8 +20,8 @@ FIELDS = ("content_type", "object_pk")
 
 
 def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextIO | None = None, **kwargs: Any) -> None:
-    """Add the indexes that are missing in this database: a receiver of ``post_migrate``. ``plan`` has what was migrated,
-    if only nothing; None where a ``flush`` has sent it, which leaves all tables as they are.
+    """Add the indexes that are missing in this database: a receiver of ``post_migrate``. ``plan`` is None where a
+    ``flush`` has sent that, which leaves all tables as they are.
 
     No migration: it would be of the one moment at which it runs. Tables may come later, or to another database, or be
     exchanged for the application's own (``GUARDIAN_USER_OBJ_PERMS_MODEL``); and where SQLite copies a table in order to
