@@ -105,7 +105,7 @@ class Stage:
     @contextmanager
     def in_silence(self) -> Iterator[None]:
         """The notices that would be posted are lost."""
-        courier.post = lambda notices: None  # type: ignore[method-assign]
+        courier.post = lambda notices, more=False: None  # type: ignore[method-assign]
         try:
             yield
         finally:
