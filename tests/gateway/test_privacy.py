@@ -47,7 +47,7 @@ from livegate.permissions import Permission, anyone
 from livegate.serializers.representation import Representation
 
 NORMAL = settings(max_examples=20, stateful_step_count=15, print_blob=True)
-# The first that fails will do; it is among the first ten or so, and by chance among the hundred.
+# The first that fails will do. Of the mutation that is found last, it was the 4th to the 28th in 15 runs.
 MUTATED = settings(NORMAL, max_examples=100, phases=[Phase.generate], database=None, report_multiple_bugs=False)
 FEWER = settings(NORMAL, max_examples=8)
 MOST_SCREENS = 5
