@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from clients import until
 
-from livegate.gateway import delivery
+from livegate.gateway import delivery, frames
 from livegate.gateway import hub as hub_module
 from livegate.gateway.decisions import Made, View
 from livegate.gateway.delivery import Delivery
@@ -266,20 +266,37 @@ async def test_who_takes_something_now_and_then_stays(world, settings, monkeypat
     settings.LIVEGATE = {**settings.LIVEGATE, "SLOW_CLIENT_TIMEOUT": 1_000}
     [slow] = await world.watch(1)
     slow.reading.clear()
-    frames = ["one", "two", "three"]
+    texts = ["one", "two", "three"]
     monkeypatch.setattr(Delivery, "_only_frame", lambda *given: None)
-    monkeypatch.setattr(Subscription, "settle", lambda subscription, decision: frames)
+    monkeypatch.setattr(Subscription, "settle", lambda subscription, decision: texts)
 
     await world.change()
     await until(lambda: slow.socket.patience is not None)
     first = slow.socket.patience
     slow.reading.set()
-    await until(lambda: slow.sent == frames)
+    await until(lambda: slow.sent == texts)
     await world.settled()
 
     assert first.cancelled()
     assert slow.socket.patience is None
     assert slow.closed == []
+
+
+async def test_who_is_being_sent_a_view_when_all_goes_deaf_is_told_afterwards(world):
+    """All was well when that was begun, and who is being sent to is told nothing meanwhile."""
+    slow, other = await world.watch(2)
+    slow.reading.clear()
+    await world.change()
+    await world.see([other])
+    await until(lambda: slow.socket.delivery is not None)
+
+    world.hub._go_deaf()
+    await until(lambda: other.sent[-1:] == [frames.delayed()])
+    assert slow.sent == []
+    slow.reading.set()
+
+    await until(lambda: slow.sent[1:] == [frames.delayed()])
+    assert slow.socket.is_behind
 
 
 async def test_an_answer_that_is_not_taken_closes_its_socket_too(demo, connect, impatient):
