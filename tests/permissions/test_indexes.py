@@ -17,7 +17,7 @@ from lab.models import Page
 from ledgers import plan
 
 from livegate.permissions.grants import WIDE
-from livegate.permissions.indexes import is_missing
+from livegate.permissions.indexes import index_grants, is_missing
 from livegate.permissions.rights import Rights
 from livegate.permissions.viewers import Viewer
 
@@ -74,8 +74,8 @@ def test_whatever_is_migrated_adds_those_that_are_missing_and_says_so():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("bare")
-def test_a_flush_as_after_each_test_looks_at_nothing():
-    call_command("flush", verbosity=0, interactive=False)
+def test_after_a_flush_which_has_no_plan_nothing_is_looked_for():
+    index_grants("default", interactive=False)
 
     assert [by_object(model) for model in TABLES] == [[], []]
 
