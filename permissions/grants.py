@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
-from django.db.models import Case, F, QuerySet, TextField, Value, When
+from django.db.models import Case, F, OuterRef, QuerySet, Subquery, TextField, Value, When
 
 from .aggregates import Collected
 from .lookups import Among
 from .queries import is_plain, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from django.db.models.manager import BaseManager
 
@@ -122,50 +122,49 @@ def part(
     if kind == USERS:
         active = sought.accounts._default_manager.filter(Among("pk", users), is_active=True)
         kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
-        return collected(columns(active, kinds), "pk")
+        return columns(collected(active, "pk", by=["is_superuser"]), kinds)
     if kind == HOLDERS:
         direct, about = grants(sought, sought.to_users, keys, by_object=sought.by_object)
-        to_these = direct.filter(Among("user", users))
-        return collected(columns(to_these, Value(kind), F(about), F("permission__codename")), "user")
+        # The permissions are told apart by their keys: to sort their names takes longer than to find the rows.
+        alike = collected(direct.filter(Among("user", users)), "user", by=[about, "permission"])
+        return columns(alike, Value(kind), F(about), codename(sought.to_users))
     of_groups, about = grants(sought, sought.to_groups, keys_of_groups, by_object=True)
     if kind == GROUP:
-        rows = columns(of_groups, Value(kind), F(about), F("permission__codename"), F("group"))
-        return rows.annotate(livegate_users=NOTHING)  # type: ignore[no-any-return]
+        each = of_groups.annotate(livegate_users=NOTHING)
+        return columns(each, Value(kind), F(about), codename(sought.to_groups), F("group"))
     group = sought.groups.m2m_reverse_field_name()
     holding = of_groups.order_by().values("group").query if groups is None else groups
     members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
-    return collected(columns(members, Value(kind), group=F(group)), sought.groups.m2m_field_name())
+    return columns(collected(members, sought.groups.m2m_field_name(), by=[group]), Value(kind), group=F(group))
 
 
 def columns(rows: Rows, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING) -> Rows:
-    """All but the last column of rows, under names that no model has."""
+    """All columns of rows that have the users, under names that no model has."""
     named = {"livegate_kind": kind, "livegate_about": about, "livegate_codename": codename, "livegate_group": group}
-    return rows.order_by().annotate(**named).values_list(*named)  # type: ignore[no-any-return]
+    return rows.order_by().annotate(**named).values_list(*named, "livegate_users")
 
 
-def collected(rows: Rows, path: str) -> Rows:
-    return rows.annotate(livegate_users=Collected(path))  # type: ignore[no-any-return]
+def collected(rows: Rows, path: str, *, by: Iterable[str]) -> Rows:
+    """One row for all that are alike, with the keys that they have at a path."""
+    return rows.order_by().values(*by).annotate(livegate_users=Collected(path))
+
+
+def codename(perms_model: Any) -> Subquery:
+    """That of the permission which a row grants."""
+    permission = perms_model._meta.get_field("permission").related_model
+    return Subquery(QuerySet(permission).filter(pk=OuterRef("permission")).order_by().values("codename"))
 
 
 def grants(sought: Sought, perms_model: Any, keys: Asked, *, by_object: bool) -> tuple[Rows, str]:
     """The rows of a model of guardian's about some objects, and where it has the object's key. ``by_object``: they are
     not to be found by the permission, of which a database does not know whether it has few grants or nearly all."""
-    found = perms_model._base_manager.all()
-    if by_object:
-        permission = perms_model._meta.get_field("permission").related_model
-        wanted: Rows = QuerySet(permission).filter(**permissions(sought)).order_by().values("pk")
-        found = found.filter(Among("permission", wanted.query, leads=False))
-    else:
-        found = found.filter(**permissions(sought, "permission__"))
+    permission = perms_model._meta.get_field("permission").related_model
+    codenames = {} if sought.codenames is None else {"codename__in": sorted(sought.codenames)}
+    wanted: Rows = QuerySet(permission).filter(content_type=sought.content_type, **codenames).order_by().values("pk")
+    found = perms_model._base_manager.filter(Among("permission", wanted.query, leads=not by_object))
     if is_generic(perms_model):
         return found.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
     return found.filter(Among("content_object", keys)), "content_object_id"
-
-
-def permissions(sought: Sought, path: str = "") -> dict[str, Any]:
-    """The condition that the permission at a path is one that is sought."""
-    codenames = {} if sought.codenames is None else {f"{path}codename__in": sorted(sought.codenames)}
-    return {f"{path}content_type": sought.content_type, **codenames}
 
 
 def key_field(perms_model: Any) -> Any:
@@ -205,8 +204,8 @@ def members_of(users: Collection[Any]) -> dict[Any, Keys]:
 
 
 def members(relation: Any, users: Asked) -> Rows:
-    rows = memberships(relation, users).values_list(relation.m2m_reverse_field_name())
-    return rows.annotate(livegate_users=Collected(relation.m2m_field_name())).order_by()  # type: ignore[no-any-return]
+    group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
+    return collected(memberships(relation, users), user, by=[group]).values_list(group, "livegate_users")
 
 
 def memberships(relation: Any, users: Asked) -> Rows:
