@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections
 from django.db.models import Case, F, OuterRef, QuerySet, Subquery, TextField, Value, When
 
 from .aggregates import Collected
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 # What a row tells: who holds a permission on an object; which group does; who is in such a group; which accounts are
 # active, of users and of superusers.
 HOLDERS, GROUP, MEMBERS, USERS, SUPERUSERS = range(5)
-# With more users by objects SQLite does not look up each user on each object.
+# With more users by objects it is not looked up whether each user was granted something on each object, but to whom.
 WIDE = 10_000
 NOTHING = Value(None, output_field=TextField())
 
@@ -49,7 +48,7 @@ class Sought:
     content_type: Any = None
     codenames: frozenset[str] | None = None
     groups: Any = None
-    by_object: bool = False  # are grants to users found, where those of a permission may be too many
+    is_wide: bool = False
 
     def keys(self, keys: Collection[Any], users: Collection[Any]) -> dict[str, Collection[Any]]:
         """The keys that are looked for, by their names in the querysets."""
@@ -77,9 +76,7 @@ class Sought:
 def read(sought: Sought, keys: Collection[Any] = (), users: Collection[Any] = ()) -> list[Row]:
     """What is sought about the objects with these keys and about these users: one query, where one can give all of
     it."""
-    if sought.to_users is not None:
-        is_postgresql = connections[sought.to_users._base_manager.db].vendor == "postgresql"
-        sought = replace(sought, by_object=is_postgresql or len(keys) * len(users) > WIDE)
+    sought = replace(sought, is_wide=len(keys) * len(users) > WIDE)
     asked, managers = sought.keys(keys, users), sought.managers
     is_stable = all(map(is_plain, managers))
     if is_stable and is_alike(sought) and len({manager.db for manager in managers}) == 1:
@@ -124,11 +121,12 @@ def part(
         kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
         return columns(collected(active, "pk", by=["is_superuser"]), kinds)
     if kind == HOLDERS:
-        direct, about = grants(sought, sought.to_users, keys, by_object=sought.by_object)
+        direct, about = grants(sought, sought.to_users, keys)
+        to_these = direct.filter(Among("user", users, leads=not sought.is_wide))
         # The permissions are told apart by their keys: to sort their names takes longer than to find the rows.
-        alike = collected(direct.filter(Among("user", users)), "user", by=[about, "permission"])
+        alike = collected(to_these, "user", by=[about, "permission"])
         return columns(alike, Value(kind), F(about), codename(sought.to_users))
-    of_groups, about = grants(sought, sought.to_groups, keys_of_groups, by_object=True)
+    of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
     if kind == GROUP:
         each = of_groups.annotate(livegate_users=NOTHING)
         return columns(each, Value(kind), F(about), codename(sought.to_groups), F("group"))
@@ -155,13 +153,13 @@ def codename(perms_model: Any) -> Subquery:
     return Subquery(QuerySet(permission).filter(pk=OuterRef("permission")).order_by().values("codename"))
 
 
-def grants(sought: Sought, perms_model: Any, keys: Asked, *, by_object: bool) -> tuple[Rows, str]:
-    """The rows of a model of guardian's about some objects, and where it has the object's key. ``by_object``: they are
-    not to be found by the permission, of which a database does not know whether it has few grants or nearly all."""
+def grants(sought: Sought, perms_model: Any, keys: Asked) -> tuple[Rows, str]:
+    """The rows of a model of guardian's about some objects, and where it has the object's key. They are not to be found
+    by the permission, of which a database does not know whether it has few grants or nearly all."""
     permission = perms_model._meta.get_field("permission").related_model
     codenames = {} if sought.codenames is None else {"codename__in": sorted(sought.codenames)}
     wanted: Rows = QuerySet(permission).filter(content_type=sought.content_type, **codenames).order_by().values("pk")
-    found = perms_model._base_manager.filter(Among("permission", wanted.query, leads=not by_object))
+    found = perms_model._base_manager.filter(Among("permission", wanted.query, leads=False))
     if is_generic(perms_model):
         return found.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
     return found.filter(Among("content_object", keys)), "content_object_id"

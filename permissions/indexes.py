@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-FIELDS = ("content_type", "object_pk")
+OBJECT = ("content_type", "object_pk")
 
 
 def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextIO | None = None, **kwargs: Any) -> None:
@@ -30,10 +30,11 @@ def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextI
     if plan is None:
         return
     connection = connections[using]
-    for model in (get_user_obj_perms_model(), get_group_obj_perms_model()):
+    for model, holder in ((get_user_obj_perms_model(), "user"), (get_group_obj_perms_model(), "group")):
         if router.allow_migrate_model(using, model) and is_missing(connection, model):
             table = model._meta.db_table
-            index = Index(fields=FIELDS, name=f"livegate_by_object_{names_digest(table, length=8)}")
+            fields = (*OBJECT, holder, "permission")  # all that is asked, so that no row has to be fetched
+            index = Index(fields=fields, name=f"livegate_by_object_{names_digest(table, length=8)}")
             if verbosity > 0:
                 (stdout or sys.stdout).write(f"  Adding the index {index.name} to {table}\n")
             with connection.schema_editor() as editor:
@@ -42,7 +43,7 @@ def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextI
 
 def is_missing(connection: BaseDatabaseWrapper, model: Any) -> bool:
     """Whether the model's table is there, and has no index that begins with the object."""
-    table, columns = model._meta.db_table, {model._meta.get_field(name).column for name in FIELDS}
+    table, columns = model._meta.db_table, {model._meta.get_field(name).column for name in OBJECT}
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
             return False
