@@ -188,7 +188,8 @@ class Arena:
         logged = self.log.read_text().strip().splitlines() if self.log.exists() else []
         if faults or logged:
             more = f" (and {reply['fault_count'] - 1} more)" if reply.get("fault_count", 0) > 1 else ""
-            raise Invalid("; ".join([*(fault + more for fault in faults[:1]), *logged[:1]]))
+            found = [*(fault + more for fault in faults[:1]), *logged[:1]]
+            raise Invalid(f"{self.contestant.name}: {'; '.join(found)}")
         return reply
 
 

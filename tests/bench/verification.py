@@ -12,6 +12,9 @@ from .rights import value
 
 VERSION = re.compile(rb'"version": ?(\d+)')
 ETAG = re.compile(rb'"etag": ?"(\w+)"')
+KIND = re.compile(rb'"type": ?"(\w+)"')
+# Of so many messages it is told what they said, where there were too many.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,17 @@ class Expected:
 def faults_of(name: str, expected: Expected, texts: list[bytes], versions: list[int]) -> list[str]:
     """What is wrong with all that a socket has received, where it should have received exactly these versions."""
     if len(texts) != len(versions):
-        return [f"{name} received {len(texts)} messages instead of {len(versions)}"]
+        came = ": " + ", ".join(map(said, texts[:SHOWN])) if texts else ""
+        return [f"{name} received {len(texts)} messages instead of {len(versions)}{came}"]
     found = (expected.fault_of(text, version) for text, version in zip(texts, versions, strict=True))
     return [f"{name} received {fault}" for fault in found if fault]
+
+
+def said(text: bytes) -> str:
+    """What a message says, in short."""
+    kind = KIND.search(text)
+    version = VERSION.search(text)
+    return " ".join([kind[1].decode() if kind else "nothing", *([version[1].decode()] if version else [])])
 
 
 def judged(
