@@ -155,10 +155,15 @@ def crowded():
             )
             for number, permission in enumerate(permissions)
         )
+    analyze()
+    return page, [Viewer(user, "en-us", "UTC", "http", "testserver") for user in users[:1_000]]
+
+
+def analyze():
+    """Have PostgreSQL collect its statistics, as it does by itself sooner or later."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ANALYZE")
-    return page, [Viewer(user, "en-us", "UTC", "http", "testserver") for user in users[:1_000]]
 
 
 def plan_of(viewers, pages):
@@ -176,9 +181,8 @@ def test_rights_on_an_object_are_found_by_the_object_however_many_grants_on_othe
 
     found = plan_of(viewers[:30], [page])
 
-    assert (
-        found.count(by_object(GroupObjectPermission)[0]) == 2
-    )  # for the grants, and for who is a member of what holds one
+    # For the grants, and for who is a member of what holds one.
+    assert found.count(by_object(GroupObjectPermission)[0]) == 2
     # Nor is a table gone through, nor are all members of the group.
     assert "Seq Scan on guardian" not in found
     assert "Seq Scan on auth_user_groups" not in found
@@ -197,3 +201,21 @@ def test_rights_of_many_on_many_objects_are_found_by_the_objects_and_not_for_eac
 
     assert found.count(by_object(GroupObjectPermission)[0]) == 2
     assert found.count(by_object(UserObjectPermission)[0]) == 1
+
+
+@pytest.mark.django_db
+def test_rights_of_few_are_looked_up_for_each_of_them_however_many_others_may_see_the_objects(crowded):
+    page, viewers = crowded
+    pages = [page, Page.objects.create()]
+    grant = UserObjectPermission.objects.get(object_pk=page.pk)
+    UserObjectPermission.objects.bulk_create(
+        UserObjectPermission(user=user, permission=grant.permission, content_type=grant.content_type, object_pk=one.pk)
+        for one in pages
+        for user in User.objects.exclude(pk=grant.user.pk)
+    )
+    analyze()
+
+    found = plan_of(viewers[:3], pages).splitlines()
+
+    [place] = [place for place, line in enumerate(found) if by_object(UserObjectPermission)[0] in line]
+    assert "user_id" in "".join(found[place : place + 2])  # PostgreSQL says on the next line by what it searches
