@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds that a server may take to start or to end
+# Seconds: with such a SWEEP_PERIOD no sweep comes, of which the first comes at a random moment of the period.
+NO_SWEEP = 10**9
 
 
 def free_port() -> int:

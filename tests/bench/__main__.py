@@ -49,7 +49,7 @@ def take(turn: Turn, place: Ground) -> list[Round]:
     """Let contestants have their turn, each with a broker of its own."""
     # In an idle time there is a sweep, which else comes once in a minute. It is kept out of single events, to which it
     # would be reckoned by chance.
-    periods = {"idle": turn.sizes.idle_seconds, "fan-out": 100_000}
+    periods = {"idle": turn.sizes.idle_seconds, "fan-out": servers.NO_SWEEP}
     settings = {"BENCH_SWEEP_PERIOD": str(periods[turn.workload])} if turn.workload in periods else {}
     names = [contestant.name for contestant in turn.contestants]
     figures: list[Figures] = [{} for _ in names]

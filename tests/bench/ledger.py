@@ -9,6 +9,8 @@ from random import Random
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
+import servers
+
 from .arena import Invalid, apart, arena
 from .serving import gather_viewers, serve_all
 
@@ -104,6 +106,6 @@ def counted(views: list[list[str]]) -> Counter[tuple[str, ...]]:
 @contextlib.contextmanager
 def place(outer: Arena, level: str) -> Iterator[Arena]:
     """An arena with a broker of its own, so that it hears of its own changes only, on the common database."""
-    settings = {"BENCH_LEDGER": level, "BENCH_SWEEP_PERIOD": "100000"}
+    settings = {"BENCH_LEDGER": level, "BENCH_SWEEP_PERIOD": str(servers.NO_SWEEP)}
     with apart(outer.ground, settings) as ground, arena(outer.contestant, ground) as opened:
         yield opened

@@ -8,6 +8,8 @@ from random import Random
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+import servers
+
 from . import rights
 from .arena import Invalid, arena
 
@@ -46,7 +48,7 @@ def refusals(outer: Arena, sizes: Sizes) -> Figures:
     random = Random(sizes.seed)
     figures: Figures = {}
     for name, case in CASES.items():
-        environment = {**outer.ground.environment, "BENCH_SWEEP_PERIOD": "100000", **case.settings}
+        environment = {**outer.ground.environment, "BENCH_SWEEP_PERIOD": str(servers.NO_SWEEP), **case.settings}
         with arena(outer.contestant, replace(outer.ground, environment=environment)) as opened:
             opened.writer.do("restore", hidden=[VIEWER])
             opened.writer.do("take", path=TAKEN, viewers=[VIEWER], rate=1, saves=False)

@@ -22,7 +22,7 @@ PATIENCE = 60  # seconds that something may take which must happen
 QUIET = 1.0  # seconds after which nothing more is evaluated
 AT_ONCE = 250  # sockets that are connected at once
 # No sweep comes between: whatever is evaluated is for the fault.
-SETTINGS = {"BENCH_SWEEP_PERIOD": "100000"}
+SETTINGS = {"BENCH_SWEEP_PERIOD": str(servers.NO_SWEEP)}
 
 
 def resync(outer: Arena, sizes: Sizes) -> Figures:

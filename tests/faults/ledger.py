@@ -40,7 +40,7 @@ class Ledger:
         through = behind._replace(netloc=f"livegate@127.0.0.1:{self.wire.port}").geturl()
         own = site.behind(site.redis_port)
         subprocess.run(command("migrate", "-v0", "--database", "ledger"), env={**own, "LEDGER_URL": url}, check=True)
-        strict = {"LEDGER": "strict", "LEDGER_INTERVAL": 0.05, "SWEEP_PERIOD": 100_000}
+        strict = {"LEDGER": "strict", "LEDGER_INTERVAL": 0.05, "SWEEP_PERIOD": servers.NO_SWEEP}
         self.gateway = Gateway({**own, "LEDGER_URL": through}, strict)
         self.small = Gateway({**own, "LEDGER_URL": through}, {**strict, "LEDGER_QUEUE": SMALL})
         self.auditor = Writer({**own, "LEDGER_URL": url}, "audit")

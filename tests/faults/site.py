@@ -116,7 +116,7 @@ class Site:
         path = os.pathsep.join(str(servers.ROOT / folder) for folder in ("tests", "example_site"))
         own = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "faults.settings", "PYTHONPATH": path}
         self._environment = {**os.environ, **own}
-        rarely, often = {"SWEEP_PERIOD": 100_000}, {"SWEEP_PERIOD": SWEEP_PERIOD}
+        rarely, often = {"SWEEP_PERIOD": servers.NO_SWEEP}, {"SWEEP_PERIOD": SWEEP_PERIOD}
         pings = ["--ws-ping-interval", str(PING_INTERVAL), "--ws-ping-timeout", str(PING_TIMEOUT)]
         self.gateway = Gateway(self.behind(self.wire.port), rarely)
         self.workers = Gateway(self.behind(self.redis_port), rarely, "--workers", "2")
