@@ -139,12 +139,14 @@ def part(
 def columns(rows: Rows, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING) -> Rows:
     """All columns of rows that have the users, under names that no model has."""
     named = {"livegate_kind": kind, "livegate_about": about, "livegate_codename": codename, "livegate_group": group}
-    return rows.order_by().annotate(**named).values_list(*named, "livegate_users")
+    found: Rows = rows.order_by().annotate(**named).values_list(*named, "livegate_users")
+    return found
 
 
 def collected(rows: Rows, path: str, *, by: Iterable[str]) -> Rows:
     """One row for all that are alike, with the keys that they have at a path."""
-    return rows.order_by().values(*by).annotate(livegate_users=Collected(path))
+    found: Rows = rows.order_by().values(*by).annotate(livegate_users=Collected(path))
+    return found
 
 
 def codename(perms_model: Any) -> Subquery:
