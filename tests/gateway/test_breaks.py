@@ -142,11 +142,11 @@ async def test_all_retries_of_what_the_database_refuses_are_not_more_than_one_af
 
 async def test_who_watches_is_told_when_the_database_does_not_answer(demo, connect, monkeypatch):
     """A database that is stopped, or behind a network that swallows, raises nothing: it never answers."""
-    monkeypatch.setattr(evaluator, "LONGEST_EVALUATION", 0.05)
     client, other, idle = await connect(demo.amira), await connect(demo.ben), await connect(demo.cleo)
     for one in (client, other):
         await one.subscribe(demo.card)
     answers = threading.Event()
+    monkeypatch.setattr(evaluator, "LONGEST_EVALUATION", 0.05)  # which those before may have taken
 
     def waits(pairs):
         answers.wait(PATIENCE)
