@@ -12,6 +12,7 @@ from django.db.models import Index
 from guardian.utils import get_group_obj_perms_model, get_user_obj_perms_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
 
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,9 +32,9 @@ def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextI
         return
     connection = connections[using]
     for model, holder in ((get_user_obj_perms_model(), "user"), (get_group_obj_perms_model(), "group")):
-        if router.allow_migrate_model(using, model) and is_missing(connection, model):
+        fields = (*OBJECT, holder, "permission")  # all that is asked, so that no row has to be fetched
+        if router.allow_migrate_model(using, model) and is_missing(connection, model, fields):
             table = model._meta.db_table
-            fields = (*OBJECT, holder, "permission")  # all that is asked, so that no row has to be fetched
             index = Index(fields=fields, name=f"livegate_by_object_{names_digest(table, length=8)}")
             if verbosity > 0:
                 (stdout or sys.stdout).write(f"  Adding the index {index.name} to {table}\n")
@@ -41,12 +42,17 @@ def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextI
                 editor.add_index(model, index)
 
 
-def is_missing(connection: BaseDatabaseWrapper, model: Any) -> bool:
-    """Whether the model's table is there, and has no index that begins with the object."""
-    table, columns = model._meta.db_table, {model._meta.get_field(name).column for name in OBJECT}
+def is_missing(connection: BaseDatabaseWrapper, model: Any, fields: Iterable[str]) -> bool:
+    """Whether the model's table is there, with columns for these fields, and has no index that begins with the object.
+    One of a foreign key to the object has."""
+    if not model.objects.is_generic():
+        return False
+    table, columns = model._meta.db_table, {name: model._meta.get_field(name).column for name in fields}
+    of_object = {columns[name] for name in OBJECT}
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
             return False
         found = connection.introspection.get_constraints(cursor, table).values()
         there = {column.name for column in connection.introspection.get_table_description(cursor, table)}
-    return columns <= there and not any(one["index"] and set(one["columns"][:2]) == columns for one in found)
+    is_made = there.issuperset(columns.values())  # a migration that is still to come may add or rename one
+    return is_made and not any(one["index"] and set(one["columns"][:2]) == of_object for one in found)

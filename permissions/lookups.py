@@ -36,6 +36,8 @@ KNOWN = 16
 NO_NUMBER = b"no number"
 # The kinds of columns of which keys are known as what the database has, if they are of Django's own making.
 KINDS = (IntegerField, UUIDField, CharField)
+# By what a field says of which type its column is.
+TYPED_BY = ("get_internal_type", "db_type", "rel_db_type", "cast_db_type")
 
 
 class Among(Base):
@@ -98,9 +100,10 @@ class Among(Base):
 
     @property
     def _kind(self) -> type | None:
-        """Of ``KINDS``; None where another field, or code of the application's, makes something else of keys."""
+        """Of ``KINDS``; None where another field, or code of the application's, makes something else of keys, or has
+        them in a column of another type."""
         column = type(self._column)
-        makers = (column.get_prep_value, column.get_db_prep_value)
+        makers = (*(column.get_prep_value, column.get_db_prep_value), *(getattr(column, name) for name in TYPED_BY))
         is_own = all(getattr(maker, "__module__", "").startswith("django.db.models.") for maker in makers)
         return next((kind for kind in KINDS if is_own and issubclass(column, kind)), None)
 

@@ -17,7 +17,7 @@ from lab.models import Page
 from ledgers import plan
 
 from livegate.permissions.grants import WIDE
-from livegate.permissions.indexes import index_grants, is_missing
+from livegate.permissions.indexes import OBJECT, index_grants, is_missing
 from livegate.permissions.rights import Rights
 from livegate.permissions.viewers import Viewer
 
@@ -126,7 +126,30 @@ def test_a_database_to_which_the_tables_do_not_belong_is_left_as_it_is():
 def test_a_table_that_is_not_there_or_is_not_yet_what_it_will_be_is_left_as_it_is(monkeypatch, table):
     monkeypatch.setattr(UserObjectPermission._meta, "db_table", table)
 
-    assert not is_missing(connection, UserObjectPermission)
+    assert not is_missing(connection, UserObjectPermission, OBJECT)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("name", ["user", "permission"])
+def test_a_table_of_which_a_column_is_still_to_be_added_or_renamed_is_left_as_it_is(name):
+    """SQLite would take a name that it does not know for a text, and could not rename the column any more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UserObjectPermission._meta.get_field(name), "column", "to_come")
+        migrate()
+
+    assert by_object(UserObjectPermission) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("bare")
+def test_a_model_with_a_foreign_key_to_the_object_has_an_index_of_its_own():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guardian.conf.settings.USER_OBJ_PERMS_MODEL", "lab.DirectUserPermission")
+        migrate()
+
+    assert by_object(UserObjectPermission) == []
+    assert len(by_object(GroupObjectPermission)) == 1
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, connections
-from django.db.models import BigIntegerField, F, IntegerField
-from django.test.utils import CaptureQueriesContext
+from django.db.models import BigIntegerField, CharField, F, IntegerField, Model
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from lab.fields import Shifted, Untouched, Written, rows_with
 from lab.models import Badge, Document, Page, Slug
 
@@ -161,6 +161,43 @@ def test_keys_of_a_field_with_a_form_of_its_own_are_prepared_by_it(shelf, monkey
     page = Page.objects.first()
 
     assert found(Page, "pk", [Key(page.pk), Key(77_777)]) == {page.pk}
+
+
+class Snowflake(CharField):
+    """Numbers that are texts in Python: JavaScript could not hold them."""
+
+    def db_type(self, connection):
+        return "bigint"
+
+    def rel_db_type(self, connection):
+        return "bigint"
+
+    def cast_db_type(self, connection):
+        return "bigint"
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else str(value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("leads", [True, False])
+@isolate_apps("lab")
+def test_keys_are_found_in_a_column_of_another_type_than_that_of_their_field(leads):
+    class Thing(Model):
+        key = Snowflake(primary_key=True, max_length=20)
+
+        class Meta:
+            app_label = "lab"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Thing)
+    try:
+        Thing.objects.bulk_create([Thing(key="5"), Thing(key="6")])
+        for keys in (["5"], ["5", "6"]):
+            assert Thing.objects.filter(Among("key", keys, leads=leads)).count() == len(keys)
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Thing)
 
 
 def test_a_thousand_keys_are_one_parameter_where_the_database_can_take_them_so(shelf):
