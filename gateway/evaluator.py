@@ -101,10 +101,6 @@ class Evaluator:
         """Of those who have gone, nothing is kept."""
         asked_by.cache_clear()
 
-    async def idle(self) -> None:
-        """Until what is being evaluated was."""
-        await self._worker.do(str, None)
-
     async def _make(self, batch: Batch) -> None:
         """Evaluate a batch, and have it sent."""
         begun = self._loop.time()

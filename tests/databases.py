@@ -27,7 +27,7 @@ NO_TESTS = 5  # pytest's exit code where it found none
 SEARCHING = ("tests/gateway/test_privacy.py", "tests/gateway/test_fuzz.py")
 ASKING_OTHERWISE = (
     *("tests/gateway/test_snapshots.py", "tests/gateway/audit/test_lookups.py"),
-    *("tests/permissions/test_aggregates.py", "tests/permissions/test_lookups.py"),
+    *("tests/permissions/test_aggregates.py", "tests/permissions/test_grants.py", "tests/permissions/test_lookups.py"),
 )
 # Some bring servers of their own, PostgreSQL among them, and run once: the first here, the others there.
 ON_SQLITE_ONLY, ON_POSTGRESQL_ONLY = ("tests/journeys",), ("tests/bench", "tests/faults")

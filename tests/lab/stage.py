@@ -245,8 +245,8 @@ class Stage:
         async with asyncio.timeout(PATIENCE):
             while calm < 3:
                 if hub := hub_module._hubs.get(self.loop):
-                    await hub._evaluator.idle()
-                    await hub._examiner._worker.do(str, None)
+                    for part in (hub._evaluator, hub._examiner):
+                        await part._worker.do(str, None)  # after what it does now
                 await asyncio.sleep(0)
                 calm = calm + 1 if self.is_quiet() else 0
 
