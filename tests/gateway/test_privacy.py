@@ -271,7 +271,6 @@ def machine(monkeypatch, settings, republish, transactional_db, caplog):
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(clients, "application", AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
     monkeypatch.setattr(delivery, "VIEW_LIFETIME", 1_000.0)  # nothing depends on how long a step takes
-    monkeypatch.setattr(evaluator, "REFUSAL_BEAT", 0.001)  # nor on how long is waited after it
     monkeypatch.setattr(evaluator, "evaluate", gate.around(evaluator.evaluate))
     for read in ("fetch", "renew"):
         monkeypatch.setattr(evaluation_module, read, gate.between(getattr(evaluation_module, read)))
