@@ -40,7 +40,7 @@ NOTHING = Value(None, output_field=TextField())
 class Sought:
     """The active accounts of a user model, where one is given; the grants in two models of guardian's on objects of a
     content type, where those are: of these codenames, or all, and by way of the groups in which users are by this
-    relation, if by any."""
+    relation, if by any. One ``is_wide`` where there are more users by objects than ``WIDE``."""
 
     accounts: Any = None
     to_users: Any = None

@@ -11,6 +11,8 @@ from django.db.backends.utils import names_digest
 from django.db.models import Index
 from guardian.utils import get_group_obj_perms_model, get_user_obj_perms_model
 
+from .grants import is_generic
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
@@ -45,7 +47,7 @@ def index_grants(using: str, plan: Any = None, verbosity: int = 1, stdout: TextI
 def is_missing(connection: BaseDatabaseWrapper, model: Any, fields: Iterable[str]) -> bool:
     """Whether the model's table is there, with columns for these fields, and has no index that begins with the object.
     One of a foreign key to the object has."""
-    if not model.objects.is_generic():
+    if not is_generic(model):
         return False
     table, columns = model._meta.db_table, {name: model._meta.get_field(name).column for name in fields}
     of_object = {columns[name] for name in OBJECT}
