@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from .subscriptions import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from .subscriptions import Key, Socket, Subscription
 
-    Batch = dict[Socket, list[Subscription]]
+    Batch = dict[Socket, Sequence[Subscription]]
+
+# For loops of C's, which fetch several of a thousand objects at once from memory.
+SOCKET, BUSY, DIRTY, REQUESTS = map(attrgetter, ("socket", "busy", "dirty", "requests"))
 
 
 class Backlog:
@@ -84,6 +88,8 @@ class Backlog:
         """The next batch: of sockets that are ready, in turn, what is dirty, and not more than there is room for; they
         are busy from now on. Without requests, what is asked for waits until ``resume``."""
         batch: Batch = {}
+        self._take_changed(batch, room)
+        room -= len(batch)
         taken: list[Socket] = []
         for socket in self._ready:
             if room <= 0:
@@ -107,39 +113,24 @@ class Backlog:
             room -= len(items) or 1
         for socket in taken:
             del self._ready[socket]
-        self._take_changed(batch, room, with_requests)
         if not self:
             self._work.clear()
         return batch
 
-    def _take_changed(self, batch: Batch, room: int, with_requests: bool) -> None:
-        """Add what is watched of changed objects, and has nothing else to be done about; the rest of it is marked."""
+    def _take_changed(self, batch: Batch, room: int) -> None:
+        """Where one object changed and nobody was ready, as nearly always, have a batch hold at once what is watched of
+        it, as far as nothing else is to be done about that. All else is marked, and has its turn."""
         changed, self._changed = self._changed, {}
-        taken = {subscription for items in batch.values() for subscription in items} if changed else ()
+        is_alone = len(changed) == 1 and not self._ready
         for subscriptions, cause in changed.values():
-            rest: list[Subscription] = []
-            for subscription in subscriptions:
-                socket = subscription.socket
-                if room > 0 and not (socket.busy or socket.dirty or subscription.requests):  # as it nearly always is
-                    batch[socket], socket.busy = [subscription], 1
-                elif subscription in taken:
-                    subscription.made_for |= cause
-                    continue
-                elif room > 0 and self._is_free(subscription, batch, with_requests):
-                    batch.setdefault(socket, []).append(subscription)
-                    socket.busy = 1
-                else:
-                    rest.append(subscription)
-                    continue
+            free = at_rest(list(islice(subscriptions, room))) if is_alone else []
+            if len(free) < len(subscriptions):
+                known = set(free)
+                self.mark([one for one in subscriptions if one not in known], cause)
+            batch.update(zip(map(SOCKET, free), zip(free, strict=True), strict=True))
+            for subscription in free:
                 subscription.made_for, subscription.causes = subscription.causes | cause, 0
-                room -= 1
-            self.mark(rest, cause)
-
-    def _is_free(self, subscription: Subscription, batch: Batch, with_requests: bool) -> bool:
-        """Whether a subscription can be in this batch, where nothing of it is yet."""
-        socket = subscription.socket
-        is_busy_elsewhere = socket.busy and socket not in batch
-        return not (is_busy_elsewhere or socket.dirty) and (with_requests or not subscription.requests)
+                subscription.socket.busy = 1
 
     def resume(self) -> None:
         """What was asked for may be answered again."""
@@ -151,3 +142,11 @@ class Backlog:
         if not socket.busy:
             self._ready[socket] = None
             self._work.set()
+
+
+def at_rest(subscriptions: list[Subscription]) -> list[Subscription]:
+    """Those about which nothing else is to be done, nor about their sockets: nearly always all."""
+    sockets = list(map(SOCKET, subscriptions))
+    if any(map(BUSY, sockets)) or any(map(DIRTY, sockets)) or any(map(REQUESTS, subscriptions)):
+        return [one for one in subscriptions if not (one.socket.busy or one.socket.dirty or one.requests)]
+    return subscriptions
