@@ -1,11 +1,12 @@
 """Runs the tests on SQLite and on PostgreSQL side by side: ``python databases.py [ARGUMENT OF PYTEST …]``.
 
-What they say on SQLite is shown at once, what they say on PostgreSQL after it. Who interrupts or terminates this ends
-both, and the servers that they have started.
+Beside both run those that bring servers of their own, and wait for them most of the time. What is said on SQLite is
+shown at once, all else after it. Who interrupts or terminates this ends all, and the servers that they have started.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,8 +30,10 @@ ASKING_OTHERWISE = (
     *("tests/gateway/test_snapshots.py", "tests/gateway/audit/test_lookups.py"),
     *("tests/permissions/test_aggregates.py", "tests/permissions/test_grants.py", "tests/permissions/test_lookups.py"),
 )
-# Some bring servers of their own, PostgreSQL among them, and run once: the first here, the others there.
-ON_SQLITE_ONLY, ON_POSTGRESQL_ONLY = ("tests/journeys",), ("tests/bench", "tests/faults")
+# Those that bring servers of their own, PostgreSQL among them, run once.
+ON_SQLITE_ONLY, BRINGING_SERVERS = ("tests/journeys",), ("tests/bench", "tests/faults")
+
+SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 
 # The arguments of one run of pytest, and whether coverage is reckoned from it.
 Run = tuple[list[str], bool]
@@ -39,7 +42,7 @@ Run = tuple[list[str], bool]
 def main(arguments: list[str]) -> int:
     """The exit code: of the tests if they fail on one database, else of the coverage over both."""
     # The arguments may have named nothing but what runs on one of the databases only.
-    known = [code for code in run_both(arguments) if not (arguments and code == NO_TESTS)]
+    known = [code for code in run_all(arguments) if not (arguments and code == NO_TESTS)]
     if code := next(filter(None, known), 0 if known else NO_TESTS):
         return code
     # Given arguments, some tests may not have run, and what they would have covered is not asked for.
@@ -48,60 +51,68 @@ def main(arguments: list[str]) -> int:
     return next(filter(None, codes), 0)
 
 
-def run_both(arguments: list[str]) -> list[int]:
-    """The exit codes of pytest, of all runs on SQLite and on PostgreSQL."""
-    waiting = {"postgresql": runs_on_postgresql(arguments), "sqlite": runs_on_sqlite(arguments)}
+def run_all(arguments: list[str]) -> list[int]:
+    """The exit codes of pytest, of all runs."""
+    waiting = runs(arguments)
     under_way: dict[str, subprocess.Popen] = {}
     codes: list[int] = []
-    with tempfile.TemporaryFile("w+") as log, servers.postgresql() as url:
-        options = {"postgresql": {"url": url, "stdout": log, "stderr": subprocess.STDOUT}, "sqlite": {}}
-        print("== SQLite", flush=True)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(servers.postgresql())
+        logs = {name: stack.enter_context(tempfile.TemporaryFile("w+")) for name in waiting if name != SQLITE}
+        print(f"== {SQLITE}", flush=True)
         try:
             while any(waiting.values()) or under_way:
-                for database, runs in waiting.items():
-                    if database in under_way and under_way[database].poll() is not None:
-                        codes.append(under_way.pop(database).returncode)
-                    if runs and database not in under_way:
-                        under_way[database] = start(database, *runs.pop(0), **options[database])
+                for name, left in waiting.items():
+                    if name in under_way and under_way[name].poll() is not None:
+                        codes.append(under_way.pop(name).returncode)
+                    if left and name not in under_way:
+                        under_way[name] = start(name, *left.pop(0), url if name == POSTGRESQL else "", logs.get(name))
                 time.sleep(0.1)
         finally:
             for run in under_way.values():
                 servers.end(run)
-            print("== PostgreSQL", flush=True)
-            log.seek(0)
-            shutil.copyfileobj(log, sys.stdout)
+            for name, log in logs.items():
+                print(f"== {name}", flush=True)
+                log.seek(0)
+                shutil.copyfileobj(log, sys.stdout)
     return codes
 
 
-def runs_on_sqlite(arguments: list[str]) -> list[Run]:
-    elsewhere = without(ON_POSTGRESQL_ONLY)
+def runs(arguments: list[str]) -> dict[str, list[Run]]:
+    """What is run side by side, each time one after the other."""
     if arguments:
-        return [([*elsewhere, *arguments], False)]
-    return [([*elsewhere, *without(SEARCHING)], True), ([*SEARCHING], False)]
-
-
-def runs_on_postgresql(arguments: list[str]) -> list[Run]:
-    elsewhere = without(ON_SQLITE_ONLY)
-    if arguments:
-        return [([*elsewhere, *arguments], False)]
-    return [([*ASKING_OTHERWISE], True), ([*elsewhere, *without(ASKING_OTHERWISE)], False)]
+        return {
+            POSTGRESQL: [([*without(ON_SQLITE_ONLY), *arguments], False)],
+            SQLITE: [([*without(BRINGING_SERVERS), *arguments], False)],
+        }
+    elsewhere = without(BRINGING_SERVERS)
+    return {
+        POSTGRESQL: [
+            ([*ASKING_OTHERWISE], True),
+            ([*elsewhere, *without(ON_SQLITE_ONLY), *without(ASKING_OTHERWISE)], False),
+        ],
+        SQLITE: [([*elsewhere, *without(SEARCHING)], True), ([*SEARCHING], False)],
+        "Servers of their own": [([*BRINGING_SERVERS], False)],
+    }
 
 
 def without(paths: Iterable[str]) -> list[str]:
     return [f"--ignore={path}" for path in paths]
 
 
-def start(database: str, arguments: list[str], is_covered: bool, url: str = "", **options: Any) -> subprocess.Popen:
-    """Pytest on a database, with files of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    covering = [*COVERAGE[1:], "run", f"--data-file=.coverage.{database}"] if is_covered else []
-    cache = f"--override-ini=cache_dir=.pytest_cache/{database}"
+def start(name: str, arguments: list[str], is_covered: bool, url: str, log: Any) -> subprocess.Popen:
+    """Pytest, with files of its own, on the database at a URL, if one is given."""
+    environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    files = name.replace(" ", "-").lower()
+    covering = [*COVERAGE[1:], "run", f"--data-file=.coverage.{files}"] if is_covered else []
+    cache = f"--override-ini=cache_dir=.pytest_cache/{files}"
     return subprocess.Popen(
         [sys.executable, *covering, "-m", "pytest", cache, *arguments],
         cwd=servers.ROOT,
         env={**environment, **({"DATABASE_URL": url} if url else {})},
         process_group=0,  # Ctrl-C reaches them by us, and once
-        **options,
+        stdout=log,
+        stderr=log and subprocess.STDOUT,
     )
 
 
