@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -118,15 +118,16 @@ class Backlog:
         return batch
 
     def _take_changed(self, batch: Batch, room: int) -> None:
-        """Where one object changed and nobody was ready, as nearly always, have a batch hold at once what is watched of
-        it, as far as nothing else is to be done about that. All else is marked, and has its turn."""
+        """Where nobody was ready, as nearly always, have a batch hold at once what is watched of changed objects, as far
+        as nothing else is to be done about that. All else is marked, and has its turn: also where a socket watches
+        several of the objects, which are one batch for it."""
         changed, self._changed = self._changed, {}
-        is_alone = len(changed) == 1 and not self._ready
-        for subscriptions, cause in changed.values():
-            free = at_rest(list(islice(subscriptions, room))) if is_alone else []
-            if len(free) < len(subscriptions):
+        is_direct = not self._ready and are_apart([watched for watched, _ in changed.values()])
+        for watched, cause in changed.values():
+            free = at_rest(list(islice(watched, room - len(batch)))) if is_direct else []
+            if len(free) < len(watched):
                 known = set(free)
-                self.mark([one for one in subscriptions if one not in known], cause)
+                self.mark([one for one in watched if one not in known], cause)
             batch.update(zip(map(SOCKET, free), zip(free, strict=True), strict=True))
             for subscription in free:
                 subscription.made_for, subscription.causes = subscription.causes | cause, 0
@@ -142,6 +143,11 @@ class Backlog:
         if not socket.busy:
             self._ready[socket] = None
             self._work.set()
+
+
+def are_apart(watched: list[Collection[Subscription]]) -> bool:
+    """Whether no socket watches several of some objects, given what is watched of each."""
+    return len(watched) < 2 or len(set(map(SOCKET, chain(*watched)))) == sum(map(len, watched))
 
 
 def at_rest(subscriptions: list[Subscription]) -> list[Subscription]:
