@@ -118,8 +118,8 @@ class Backlog:
         return batch
 
     def _take_changed(self, batch: Batch, room: int) -> None:
-        """Where nobody was ready, as nearly always, have a batch hold at once what is watched of changed objects, as far
-        as nothing else is to be done about that. All else is marked, and has its turn: also where a socket watches
+        """Where nobody was ready, as nearly always, have a batch hold at once what is watched of changed objects, as
+        far as nothing else is to be done about that. All else is marked, and has its turn: also where a socket watches
         several of the objects, which are one batch for it."""
         changed, self._changed = self._changed, {}
         is_direct = not self._ready and are_apart([watched for watched, _ in changed.values()])
