@@ -88,9 +88,18 @@ _heard: OrderedDict[Key, Heard] = OrderedDict()
 _lock = Lock()
 
 
+def is_on() -> bool:
+    """Whether anything is recorded: as long as nobody has set a tracer provider, OpenTelemetry has one that stands for
+    it."""
+    if IS_INSTALLED:
+        with harmless():
+            return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return False
+
+
 def origin() -> Origin | None:
     """Of what is posted here and now; None where nothing is traced."""
-    if IS_INSTALLED:
+    if is_on():
         with harmless():
             return Origin(context.get_current(), time_ns())
     return None
@@ -165,7 +174,7 @@ class Way:
     def evaluating(self, evaluate: Callable[[list[Pair]], Answer]) -> Callable[[list[Pair]], Answer]:
         """The same, within a span: code of the application's that is traced, as the database may be, is so within it,
         too."""
-        return (lambda pairs: self._evaluate(evaluate, pairs)) if IS_INSTALLED else evaluate
+        return (lambda pairs: self._evaluate(evaluate, pairs)) if is_on() else evaluate
 
     def _evaluate(self, evaluate: Callable[[list[Pair]], Answer], pairs: list[Pair]) -> Answer:
         self._evaluation = start_evaluation(pairs)

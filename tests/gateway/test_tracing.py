@@ -294,6 +294,18 @@ async def test_without_a_provider_nothing_crosses_the_channel_layer(demo, connec
     await client.receive()
 
     assert [message.keys() for message in wire] == [{"type", "notices", "stamp", "echo"}]
+    assert tracing.origin() is None
+    assert Way().evaluating(len) is len
+
+
+def test_a_provider_that_can_not_be_had_is_none(monkeypatch):
+    def fail():
+        raise RuntimeError("no such provider")
+
+    monkeypatch.setattr(trace, "get_tracer_provider", fail)
+
+    assert tracing.origin() is None
+    assert Way().evaluating(len) is len
 
 
 async def test_without_the_package_all_goes_on_and_what_others_traced_is_heard(demo, connect, wire, monkeypatch):
