@@ -88,7 +88,7 @@ async def test_what_was_marked_otherwise_or_finds_no_room_is_taken_as_ever(socke
     backlog = Backlog(sockets)
     (first, some), (second, [other]), (third, [last]) = watching(2), watching(1), watching(1)
     backlog.mark([some[1]], SWEEP)
-    backlog.mark_all(dict.fromkeys([some[0], other, last]), CHANGE)
+    backlog.mark_all(dict.fromkeys([other, some[0], last]), CHANGE)
 
     assert taken(backlog.take(1, with_requests=True)) == {first: ["1"]}
     assert taken(backlog.take(1, with_requests=True)) == {second: ["0"]}
