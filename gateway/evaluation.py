@@ -90,7 +90,8 @@ def evaluate(pairs: Iterable[Pair], grounds: Grounds | None = None) -> dict[Pair
 def decide_batch(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
     count("evaluations")
     count("pairs_evaluated", len(pairs))
-    publications = asked_by(pairs)[0].keys()
+    watched, _ = asked_by(pairs)
+    publications = {publication for publication, _ in watched}
     if all(is_trusted(publication) for publication in publications):
         decisions = decide_together(pairs, grounds)
     elif len(publications) > 1:
@@ -116,7 +117,8 @@ def decide_together(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decisio
 
 
 def decide(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
-    wanted, watched, crowd = asked_by(pairs)
+    watched, crowd = asked_by(pairs)
+    wanted = keys_of(watched)
     databases = [*(publication.queryset.db for publication in wanted), router.db_for_read(get_user_model())]
     with snapshot(databases) as is_consistent:
         decisions = look(pairs, watched, crowd, wanted, grounds)
@@ -171,12 +173,12 @@ def decide_each(pairs: Iterable[Pair], grounds: Grounds | None) -> dict[Pair, De
 
 
 @lru_cache(REMEMBERED)
-def asked_by(pairs: Pairs) -> tuple[Wanted, Watched, Crowd]:
+def asked_by(pairs: Pairs) -> tuple[Watched, Crowd]:
     """What is asked about, and who asks: the same as long as the same pairs are evaluated again."""
     watched: Watched = defaultdict(list)
     for pair in pairs:
         watched[pair.publication, pair.hashid].append(pair)
-    return keys_of(watched), dict(watched), Crowd(pair.viewer for pair in pairs)
+    return dict(watched), Crowd(pair.viewer for pair in pairs)
 
 
 def keys_of(watched: Watched) -> Wanted:

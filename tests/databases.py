@@ -69,8 +69,7 @@ def run_all(arguments: list[str]) -> list[int]:
                         under_way[name] = start(name, *left.pop(0), url if name == POSTGRESQL else "", logs.get(name))
                 time.sleep(0.1)
         finally:
-            for run in under_way.values():
-                servers.end(run)
+            servers.end(*under_way.values())
             for name, log in logs.items():
                 print(f"== {name}", flush=True)
                 log.seek(0)

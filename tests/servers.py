@@ -121,15 +121,17 @@ def process(
         yield server.process
 
 
-def end(running: subprocess.Popen) -> None:
-    """Interrupt a process and wait for it; kill it when it does not end."""
-    if running.poll() is None:
-        running.send_signal(signal.SIGINT)
+def end(*running: subprocess.Popen) -> None:
+    """Interrupt processes, all at once, and wait for them; kill those that do not end."""
+    for one in running:
+        if one.poll() is None:
+            one.send_signal(signal.SIGINT)
+    for one in running:
         try:
-            running.wait(PATIENCE)
+            one.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
+            one.kill()
+            one.wait()
 
 
 def program(name: str, *places: str) -> str:
