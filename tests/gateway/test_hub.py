@@ -29,6 +29,7 @@ from livegate.gateway.decisions import Made, View
 from livegate.gateway.entries import CHANGE, RIGHTS, SWEEP
 from livegate.gateway.evaluation import asked_by, evaluate
 from livegate.gateway.evaluator import Evaluator
+from livegate.gateway.metrics import counts
 from livegate.gateway.notices import Notice, group_name
 from livegate.gateway.notifications import anotify, notify
 from livegate.permissions import anyone
@@ -691,11 +692,11 @@ async def test_the_first_change_is_shown_at_once_and_those_that_follow_are_shown
 
     await world.change()
     await until(lambda: watch.pace._timer is not None)
-    timer = watch.pace._timer
+    timer, heard = watch.pace._timer, counts()["notices_heard"]
     await world.change()
     await world.change()
     await get_channel_layer().group_send(group_name(0), message_of(Notice("update", "lab.Page", "nobody's")))
-    await until(lambda: not any(queue.qsize() for queue in get_channel_layer().channels.values()))
+    await until(lambda: counts()["notices_heard"] == heard + 3)
 
     assert world.evaluations == []
     assert watch.pace._timer is timer
