@@ -11,11 +11,11 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Case, F, OuterRef, QuerySet, Subquery, TextField, Value, When
 
 from .aggregates import Collected
-from .lookups import Among
+from .lookups import Among, keyed
 from .queries import is_plain, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from django.db.models.manager import BaseManager
 
@@ -117,36 +117,32 @@ def part(
 ) -> Rows:
     """Rows of one kind. The members are those of these groups, or of those that hold something."""
     if kind == USERS:
-        active = sought.accounts._default_manager.filter(Among("pk", users), is_active=True)
-        kinds = Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS))
-        return columns(collected(active, "pk", by=["is_superuser"]), kinds)
+        active = keyed(sought.accounts._default_manager.filter(is_active=True), "pk", users)
+        return columns(active, "pk", Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS)))
     if kind == HOLDERS:
-        direct, about = grants(sought, sought.to_users, keys)
-        to_these = direct.filter(Among("user", users, leads=not sought.is_wide))
-        # The permissions are told apart by their keys: to sort their names takes longer than to find the rows.
-        alike = collected(to_these, "user", by=[about, "permission"])
-        return columns(alike, Value(kind), F(about), codename(sought.to_users))
+        granted, about = grants(sought, sought.to_users, keys)
+        direct = granted.filter(Among("user", users, leads=False)) if sought.is_wide else keyed(granted, "user", users)
+        return columns(direct, "user", Value(kind), F(about), codename(sought.to_users))
     of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
     if kind == GROUP:
-        each = of_groups.annotate(livegate_users=NOTHING)
-        return columns(each, Value(kind), F(about), codename(sought.to_groups), F("group"))
+        return columns(of_groups, None, Value(kind), F(about), codename(sought.to_groups), F("group"))
     group = sought.groups.m2m_reverse_field_name()
     holding = of_groups.order_by().values("group").query if groups is None else groups
     members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
-    return columns(collected(members, sought.groups.m2m_field_name(), by=[group]), Value(kind), group=F(group))
+    return columns(members, sought.groups.m2m_field_name(), Value(kind), group=F(group))
 
 
-def columns(rows: Rows, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING) -> Rows:
-    """All columns of rows that have the users, under names that no model has."""
-    named = {"livegate_kind": kind, "livegate_about": about, "livegate_codename": codename, "livegate_group": group}
-    found: Rows = rows.order_by().annotate(**named).values_list(*named, "livegate_users")
-    return found
-
-
-def collected(rows: Rows, path: str, *, by: Iterable[str]) -> Rows:
-    """One row for all that are alike, with the keys that they have at a path."""
-    found: Rows = rows.order_by().values(*by).annotate(livegate_users=Collected(path))
-    return found
+def columns(
+    rows: Rows, users: str | None, kind: Any, about: Any = NOTHING, codename: Any = NOTHING, group: Any = NOTHING
+) -> Rows:
+    """All columns, under names that no model has: of each row, or of all together that are alike, with the users whom
+    they have at a path."""
+    alike = rows.order_by().values(livegate_kind=kind, livegate_about=about, livegate_group=group)
+    alike = alike.annotate(livegate_users=Collected(users) if users else NOTHING)
+    # Not before, so that they are told apart by the key of the permission: to sort by its name takes longer than to
+    # find the rows.
+    found = alike.annotate(livegate_codename=codename)
+    return found.values_list(*(f"livegate_{name}" for name in ("kind", "about", "codename", "group", "users")))
 
 
 def codename(perms_model: Any) -> Subquery:
@@ -205,12 +201,12 @@ def members_of(users: Collection[Any]) -> dict[Any, Keys]:
 
 def members(relation: Any, users: Asked) -> Rows:
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
-    return collected(memberships(relation, users), user, by=[group]).values_list(group, "livegate_users")
+    return memberships(relation, users).order_by().values_list(group).annotate(livegate_users=Collected(user))
 
 
 def memberships(relation: Any, users: Asked) -> Rows:
     """Of these users, in groups."""
-    rows = relation.remote_field.through._base_manager.filter(Among(relation.m2m_field_name(), users))
+    rows = keyed(relation.remote_field.through._base_manager.all(), relation.m2m_field_name(), users)
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{relation.m2m_reverse_field_name()}__in": counted.values("pk")})

@@ -11,6 +11,8 @@ import orjson
 from django.db.models import CharField, F, IntegerField, Lookup, UUIDField
 from django.db.models.lookups import In
 from django.db.models.sql import Query
+from django.db.models.sql.datastructures import BaseTable
+from django.db.models.sql.where import AND
 
 from .queries import Parameter, is_one
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
     from django.db.models.sql.compiler import SQLCompiler
 
     from .queries import Prepare
@@ -32,6 +35,8 @@ else:
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 # Of how many sets of keys the text is kept.
 KNOWN = 16
+# The name of a table of keys.
+BESIDE = "livegate_keys"
 # Takes the place of a number that SQLite can't hold: it equals no number and no text.
 NO_NUMBER = b"no number"
 # The kinds of columns of which keys are known as what the database has, if they are of Django's own making.
@@ -51,10 +56,13 @@ class Among(Base):
     lookup_name = "among"
     prepare_rhs = False
 
-    def __init__(self, path: Any, keys: Collection[Any] | Parameter | Query, *, leads: bool = True) -> None:
+    def __init__(
+        self, path: Any, keys: Collection[Any] | Parameter | Query, *, leads: bool = True, are_beside: bool = False
+    ) -> None:
         one_by_one = keys if isinstance(keys, Parameter | Query) else list(keys)
         super().__init__(F(path) if isinstance(path, str) else path, one_by_one)
         self._leads = leads
+        self._are_beside = are_beside
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:  # type: ignore[override]
         keys = self.rhs if isinstance(self.rhs, Query) else [key for key in self.rhs if key is not None]
@@ -64,8 +72,10 @@ class Among(Base):
         path, parameters = self._path(compiler, connection)
         if isinstance(self.rhs, Query):
             return self._in_query(path, parameters, compiler, connection)
-        if self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs):
+        if self._is_one:
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
+        if self._are_beside:
+            return f"{path} = {BESIDE}.value", parameters
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
@@ -76,6 +86,12 @@ class Among(Base):
         # Of the column's own type, the keys are looked up in a hash; of another, one after the other, for each row.
         typed = f"%s::{kind}[]" if kind in BITS else "%s"
         return f"{path} = ANY({typed})", [*parameters, self._parameter(self._array, connection)]
+
+    def beside(self, connection: BaseDatabaseWrapper) -> Sql:
+        """What stands before a table on SQLite, where the keys are beside it: a table of them."""
+        if self._is_one:
+            return "", []
+        return f"json_each(%s) {BESIDE} CROSS JOIN ", [self._parameter(self._json, connection)]
 
     def _path(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)
@@ -92,6 +108,10 @@ class Among(Base):
     ) -> Sql:
         query, its_parameters = self.process_rhs(compiler, connection)
         return f"{path} IN {query}", [*parameters, *its_parameters]
+
+    @property
+    def _is_one(self) -> bool:
+        return self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs)
 
     @property
     def _column(self) -> Any:
@@ -137,6 +157,34 @@ class Among(Base):
             return list(keys)
         prepare = self.lhs.output_field.get_db_prep_value
         return [prepare(key, connection) for key in keys if key is not None]
+
+
+class Keyed(BaseTable):
+    """The table from which rows are found by keys; on SQLite, the keys are a table beside it."""
+
+    def __init__(self, table: BaseTable, among: Among) -> None:
+        super().__init__(table.table_name, table.table_alias)
+        self.among = among
+
+    def relabeled_clone(self, change_map: dict[str | None, str]) -> Keyed:
+        table = BaseTable(self.table_name, self.table_alias).relabeled_clone(change_map)
+        return Keyed(table, self.among.relabeled_clone(change_map))
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        keys, parameters = self.among.beside(connection)
+        table, _ = self.as_sql(compiler, connection)
+        return f"{keys}{table}", parameters
+
+
+def keyed(rows: QuerySet[Any, Any], path: str, keys: Collection[Any] | Parameter) -> QuerySet[Any, Any]:
+    """Those of the rows that have one of these keys in a column: what ``Among`` finds. SQLite goes from key to key; for
+    ``IN`` it would sort them into a table first."""
+    found = rows.all()
+    query: Any = found.query
+    among = Among(path, keys, are_beside=True).resolve_expression(query)
+    query.where.add(among, AND)
+    query.alias_map[query.base_table] = Keyed(query.alias_map[query.base_table], among)
+    return found
 
 
 @lru_cache(KNOWN)
