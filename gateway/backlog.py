@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain, islice
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from .subscriptions import CLEAN
+from .subscriptions import BUSY, CLEAN, DIRTY, REQUESTS, SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from .subscriptions import Key, Socket, Subscription
 
     Batch = dict[Socket, Sequence[Subscription]]
-
-# For loops of C's, which fetch several of a thousand objects at once from memory.
-SOCKET, BUSY, DIRTY, REQUESTS = map(attrgetter, ("socket", "busy", "dirty", "requests"))
 
 
 class Backlog:
@@ -124,14 +120,14 @@ class Backlog:
         changed, self._changed = self._changed, {}
         is_direct = not self._ready and are_apart([watched for watched, _ in changed.values()])
         for watched, cause in changed.values():
-            free = at_rest(list(islice(watched, room - len(batch)))) if is_direct else []
+            free = at_rest(list(islice(watched, room - len(batch)))) if is_direct else {}
             if len(free) < len(watched):
-                known = set(free)
+                known = set(chain.from_iterable(free.values()))
                 self.mark([one for one in watched if one not in known], cause)
-            batch.update(zip(map(SOCKET, free), zip(free, strict=True), strict=True))
-            for subscription in free:
+            for socket, (subscription,) in free.items():
                 subscription.made_for, subscription.causes = subscription.causes | cause, 0
-                subscription.socket.busy = 1
+                socket.busy = 1
+            batch.update(free)
 
     def resume(self) -> None:
         """What was asked for may be answered again."""
@@ -150,9 +146,10 @@ def are_apart(watched: list[Collection[Subscription]]) -> bool:
     return len(watched) < 2 or len(set(map(SOCKET, chain(*watched)))) == sum(map(len, watched))
 
 
-def at_rest(subscriptions: list[Subscription]) -> list[Subscription]:
-    """Those about which nothing else is to be done, nor about their sockets: nearly always all."""
+def at_rest(subscriptions: list[Subscription]) -> Batch:
+    """Those, of one object, about which nothing else is to be done, nor about their sockets: nearly always all."""
     sockets = list(map(SOCKET, subscriptions))
     if any(map(BUSY, sockets)) or any(map(DIRTY, sockets)) or any(map(REQUESTS, subscriptions)):
-        return [one for one in subscriptions if not (one.socket.busy or one.socket.dirty or one.requests)]
-    return subscriptions
+        subscriptions = [one for one in subscriptions if not (one.socket.busy or one.socket.dirty or one.requests)]
+        sockets = list(map(SOCKET, subscriptions))
+    return dict(zip(sockets, zip(subscriptions, strict=True), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from random import random
+from random import random, sample
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error as DatabaseFailure
@@ -13,7 +13,7 @@ from .metrics import count
 from .solitude import Failed, look_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .decisions import Decision, Pair
     from .publications import Publication
@@ -33,14 +33,14 @@ def is_trusted(publication: Publication) -> bool:
     return not is_among(publication.serializer, _distrusted)
 
 
-def sing(decisions: Mapping[Pair, Decision]) -> None:
+def sing(decisions: Mapping[Pair, Decision], publications: Iterable[Publication]) -> None:
     """Make a sample of the decisions again, in the snapshot in which they were made; of each serializer the first in
     any case, for two viewers.
 
     Raises Mismatch where one is another: it is logged, and what the same serializer makes is shared no more, as long as
     this process lives.
     """
-    for pair in sample(decisions):
+    for pair in chosen_from(decisions, publications):
         count("canaries")
         try:
             alone = look_alone(pair)
@@ -61,19 +61,20 @@ def sing(decisions: Mapping[Pair, Decision]) -> None:
             raise Mismatch
 
 
-def sample(decisions: Mapping[Pair, Decision]) -> list[Pair]:
+def chosen_from(decisions: Mapping[Pair, Decision], publications: Iterable[Publication]) -> Collection[Pair]:
     share = setting("CANARY_SHARE")
     if not share:
         return []
-    chosen = {pair for pair in decisions if random() < share}  # noqa: S311
-    for publication in {pair.publication for pair in decisions}:
+    number = int(share * len(decisions) + random())  # noqa: S311  # the share, on the average
+    chosen = set(sample(list(decisions), number) if number else ())
+    for publication in publications:
         if is_among(publication.serializer, _heard):
             continue
         shown = [pair for pair, view in decisions.items() if view and pair.publication is publication]
         if len(shown) > 1:
             _heard.append(publication.serializer)
             chosen |= {shown[0], shown[-1]}
-    return list(chosen)
+    return chosen
 
 
 def is_among(serializer: Any, serializers: list[Any]) -> bool:

@@ -18,7 +18,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, router
 from django.db.models import prefetch_related_objects
 
-from ..permissions.crowds import Crowd
+from ..permissions.crowds import Crowd, common
 from ..permissions.inquiries import Inquiry
 from ..permissions.lookups import Among
 from ..permissions.queries import instances_of
@@ -129,7 +129,7 @@ def decide(pairs: Pairs, grounds: Grounds | None) -> dict[Pair, Decision]:
         if not is_consistent:
             return {pair: view for pair, view in decisions.items() if pair in again and view == again[pair]}
         try:
-            sing(decisions)
+            sing(decisions, wanted)
         except DatabaseFailure as error:
             raise Interrupted from error
     return decisions
@@ -254,7 +254,7 @@ def show(
     grounds: Grounds | None,
 ) -> dict[Pair, Decision]:
     """The view of each pair that is allowed to see its object; for every other, nothing to see."""
-    decisions: dict[Pair, Decision] = dict.fromkeys(pairs)
+    decisions: dict[Pair, Decision] = {}
     if grounds is not None:
         grounds.rest(pairs, Ground(NOT_THERE))
     rights.expect(instances.values())
@@ -276,14 +276,14 @@ def show(
         except Exception:  # of what can't be done for all viewers of this instance together
             by_themselves = [pair for pair in watching if pair.viewer in rights.crowd.viewers]
             settled = decide_each(by_themselves, grounds)
-            decisions |= settled
-            for pair in set(by_themselves) - settled.keys():
-                del decisions[pair]
+            decisions |= dict.fromkeys(pair for pair in watching if pair.viewer not in rights.crowd.viewers) | settled
         else:
             decisions.update(zip(watching, map(shown.get, map(VIEWER, watching)), strict=True))
             for error in inquiry.denied.values():
                 deny(publication.label, error)
             ground.fail(inquiry.denied)
+    for named in watched.keys() - instances.keys():
+        decisions |= dict.fromkeys(watched[named])
     return decisions
 
 
@@ -291,7 +291,7 @@ def views(
     publication: Publication, inquiry: Inquiry, viewers: AbstractSet[Viewer]
 ) -> Iterator[tuple[View, AbstractSet[Viewer]]]:
     """What is shown of one instance, with those to whom."""
-    allowed = inquiry.remaining(inquiry.ask(publication.permission, viewers))
+    allowed = common(viewers, inquiry.remaining(inquiry.ask(publication.permission, viewers)))
     inquiry.notes = None  # the guards that are asked from here on decide about fields
     for serializer, alike in grouped(publication, inquiry, allowed):
         representation = Representation(serializer, inquiry, alike)
@@ -316,7 +316,7 @@ def grouped(
             choices.setdefault(serializer, set()).add(viewer)
     for serializer, chosen in choices.items():
         for alike in inquiry.rights.crowd.alike:
-            if those := chosen & alike:
+            if those := common(chosen, alike):
                 yield serializer, those
 
 

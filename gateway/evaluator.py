@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+from itertools import chain, repeat
 from math import ceil
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..serializers.settings import setting
 from . import delivery
-from .decisions import Made
+from .decisions import PUBLICATION, Made
 from .entries import RETRY
 from .evaluation import asked_by, evaluate
 from .grounds import Grounds
 from .listener import FIRST_PAUSE, LONGEST_PAUSE
 from .logs import report
+from .subscriptions import PAIR, REQUESTS
 from .tracing import Way
 from .worker import Worker
 
@@ -105,10 +106,10 @@ class Evaluator:
         """Evaluate a batch, and have it sent."""
         begun = self._loop.time()
         items = list(chain.from_iterable(batch.values()))
-        pairs = [item.pair for item in items]
+        pairs = list(map(PAIR, items))
         decisions: dict[Pair, Decision] = {}
         bases: dict[Pair, str] = {}
-        levels = {publication: publication.level for publication in {pair.publication for pair in pairs}}
+        levels = {publication: publication.level for publication in set(map(PUBLICATION, pairs))}
         way = Way()
         verified = time()  # not later than what is read
         patience = self._loop.call_later(LONGEST_EVALUATION, self._be_stuck)
@@ -128,14 +129,14 @@ class Evaluator:
         self._adapt(items)
         if is_on_record:
             self._withhold(items)
-        parcels: list[Share] = [(socket, taken, made) for socket, taken in batch.items()]
+        parcels: list[Share] = list(zip(batch.keys(), batch.values(), repeat(made)))
         if self.undecided or len(decisions) < len(items):
             self._try_again_later(items, decisions)
             items = [item for item in items if item.pair in decisions]
             parcels = [(socket, [one for one in taken if one.pair in decisions], made) for socket, taken, _ in parcels]
         if is_on_record:
             self._note_bases(items, made, bases, levels)
-        refuses = any(item.requests and decisions[item.pair] is None for item in items)
+        refuses = any(map(REQUESTS, items)) and any(item.requests and decisions[item.pair] is None for item in items)
         if "strict" in levels.values():
             parcels = self._set_apart(parcels, levels, begun, refuses, way)
         self._hand_out(parcels, begun, refuses, way)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import get_running_loop
 from functools import partial
+from operator import attrgetter
 from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ Key = tuple[str, str]
 # Of a socket that is not dirty. What is nearly always empty is one thing for all, and not one for each of a thousand,
 # which would all have to be fetched from memory to see that there is nothing in them.
 CLEAN: Any = MappingProxyType({})
+# For loops of C's, which fetch several of a thousand objects at once from memory.
+SOCKET, PAIR, REQUESTS, BUSY, DIRTY = map(attrgetter, ("socket", "pair", "requests", "busy", "dirty"))
 
 
 class Socket:

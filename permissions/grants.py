@@ -12,7 +12,7 @@ from django.db.models import Case, F, OuterRef, QuerySet, Subquery, TextField, V
 
 from .aggregates import Collected
 from .lookups import Among, keyed
-from .queries import is_plain, rows_of
+from .queries import Parameter, is_one, is_plain, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from django.db.models.manager import BaseManager
 
     from .aggregates import Keys
-    from .queries import Parameter
 
     Rows = QuerySet[Any, Any]
     Asked = Collection[Any] | Parameter
-    # Of one of the kinds below, as far as it has them: the key of an object, the codename of a permission on it, a
-    # group as the database names it, the keys of users.
+    # Of one of the kinds below, as far as it has them: the key of an object, if there are several, the codename of a
+    # permission on it, a group as the database names it, the keys of users.
     Row = tuple[int, Any, Any, Any, Any]
 
 # What a row tells: who holds a permission on an object; which group does; who is in such a group; which accounts are
@@ -120,12 +119,13 @@ def part(
         active = keyed(sought.accounts._default_manager.filter(is_active=True), "pk", users)
         return columns(active, "pk", Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS)))
     if kind == HOLDERS:
-        granted, about = grants(sought, sought.to_users, keys)
-        direct = granted.filter(Among("user", users, leads=False)) if sought.is_wide else keyed(granted, "user", users)
-        return columns(direct, "user", Value(kind), F(about), codename(sought.to_users))
-    of_groups, about = grants(sought, sought.to_groups, keys_of_groups)
+        rows = grants(sought, sought.to_users, keys)
+        direct = rows.filter(Among("user", users, leads=False)) if sought.is_wide else keyed(rows, "user", users)
+        return columns(direct, "user", Value(kind), about(sought.to_users, keys), codename(sought.to_users))
+    of_groups = grants(sought, sought.to_groups, keys_of_groups)
     if kind == GROUP:
-        return columns(of_groups, None, Value(kind), F(about), codename(sought.to_groups), F("group"))
+        told = about(sought.to_groups, keys_of_groups)
+        return columns(of_groups, None, Value(kind), told, codename(sought.to_groups), F("group"))
     group = sought.groups.m2m_reverse_field_name()
     holding = of_groups.order_by().values("group").query if groups is None else groups
     members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
@@ -151,16 +151,24 @@ def codename(perms_model: Any) -> Subquery:
     return Subquery(QuerySet(permission).filter(pk=OuterRef("permission")).order_by().values("codename"))
 
 
-def grants(sought: Sought, perms_model: Any, keys: Asked) -> tuple[Rows, str]:
-    """The rows of a model of guardian's about some objects, and where it has the object's key. They are not to be found
-    by the permission, of which a database does not know whether it has few grants or nearly all."""
+def grants(sought: Sought, perms_model: Any, keys: Asked) -> Rows:
+    """The rows of a model of guardian's about some objects. They are not to be found by the permission, of which a
+    database does not know whether it has few grants or nearly all."""
     permission = perms_model._meta.get_field("permission").related_model
     codenames = {} if sought.codenames is None else {"codename__in": sorted(sought.codenames)}
     wanted: Rows = QuerySet(permission).filter(content_type=sought.content_type, **codenames).order_by().values("pk")
     found = perms_model._base_manager.filter(Among("permission", wanted.query, leads=False))
     if is_generic(perms_model):
-        return found.filter(Among("object_pk", keys), content_type=sought.content_type), "object_pk"
-    return found.filter(Among("content_object", keys)), "content_object_id"
+        return found.filter(Among("object_pk", keys), content_type=sought.content_type)
+    return found.filter(Among("content_object", keys))
+
+
+def about(perms_model: Any, keys: Asked) -> Any:
+    """What tells of such a row which object it is about; nothing where there is only one, for it takes time to sort by
+    what is all the same."""
+    if is_one(keys):
+        return NOTHING
+    return F("object_pk" if is_generic(perms_model) else "content_object_id")
 
 
 def key_field(perms_model: Any) -> Any:

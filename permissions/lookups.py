@@ -72,7 +72,7 @@ class Among(Base):
         path, parameters = self._path(compiler, connection)
         if isinstance(self.rhs, Query):
             return self._in_query(path, parameters, compiler, connection)
-        if self._is_one:
+        if is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
         if self._are_beside:
             return f"{path} = {BESIDE}.value", parameters
@@ -89,7 +89,7 @@ class Among(Base):
 
     def beside(self, connection: BaseDatabaseWrapper) -> Sql:
         """What stands before a table on SQLite, where the keys are beside it: a table of them."""
-        if self._is_one:
+        if is_one(self.rhs):
             return "", []
         return f"json_each(%s) {BESIDE} CROSS JOIN ", [self._parameter(self._json, connection)]
 
@@ -108,10 +108,6 @@ class Among(Base):
     ) -> Sql:
         query, its_parameters = self.process_rhs(compiler, connection)
         return f"{path} IN {query}", [*parameters, *its_parameters]
-
-    @property
-    def _is_one(self) -> bool:
-        return self.rhs.is_one if isinstance(self.rhs, Parameter) else is_one(self.rhs)
 
     @property
     def _column(self) -> Any:

@@ -136,8 +136,8 @@ def is_read_as_ever(field: Any) -> bool:
     return all(maker.__module__.startswith("django.db.models.") for maker in makers)
 
 
-def is_one(keys: Collection[Any]) -> bool:
-    return len(keys) == 1 and None not in keys
+def is_one(keys: Collection[Any] | Parameter) -> bool:
+    return keys.is_one if isinstance(keys, Parameter) else len(keys) == 1 and None not in keys
 
 
 @lru_cache(maxsize=1_000)

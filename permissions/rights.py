@@ -21,7 +21,7 @@ from guardian.utils import get_anonymous_user, get_group_obj_perms_model, get_us
 
 from .aggregates import listed
 from .copies import own_copy
-from .crowds import Crowd
+from .crowds import Crowd, common
 from .grants import GROUP, HOLDERS, MEMBERS, SUPERUSERS, USERS, Sought, groups_of_users, members_of, read
 from .lookups import Among
 from .viewers import refresh
@@ -130,10 +130,11 @@ class Rights:
         found: dict[int, list[Row]] = {kind: [] for kind in range(5)}
         for row in read(sought, keys, self._user_keys if is_about_objects else self.crowd.user_keys):
             found[row[0]].append(row)
+        only = next(iter(keys), None)  # of one object it is not told which
         members = {group: users for _, _, _, group, users in found[MEMBERS]}
         through_groups = [(key, codename, members.get(group, ())) for _, key, codename, group, _ in found[GROUP]]
         for key, codename, users in [*((row[1], row[2], row[4]) for row in found[HOLDERS]), *through_groups]:
-            held = self._grants[sought.content_type, str(key)]
+            held = self._grants[sought.content_type, str(only if key is None else key)]
             if users not in held.get(codename, ()):  # as they may be, when they are read again
                 held[codename] = (*held.get(codename, ()), users)
         if accounts is not None:
@@ -230,7 +231,7 @@ class Rights:
             holders = self.crowd.among((*self._superusers, *self._holders(perm, obj)))
         if not viewers.isdisjoint(self.crowd.anonymous) and self.has_perm(AnonymousUser(), perm, obj):
             holders = holders | self.crowd.anonymous
-        return holders if viewers is self.crowd.viewers else holders & viewers
+        return common(holders, viewers)
 
     def _holders(self, perm: str, obj: Model) -> tuple[Keys, ...]:
         """The keys of the users who have an object permission, as guardian's backend sees it."""

@@ -18,6 +18,8 @@ from django.db import Error as DatabaseFailure
 from django.db.models import ForeignKey, Model
 from django.db.models.manager import BaseManager
 
+from .crowds import common
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
@@ -146,7 +148,8 @@ class AnyOf(Combined):
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
         allowed = inquiry.ask(self.left, viewers)
-        return allowed | inquiry.ask(self.right, inquiry.remaining(viewers - allowed))
+        others = inquiry.ask(self.right, inquiry.remaining(viewers - allowed))
+        return allowed | others if others else allowed
 
     def __repr__(self) -> str:
         return f"{self.left!r} | {within(self.right, AnyOf)}"
@@ -311,7 +314,7 @@ anyone: Permission = Rule("anyone", lambda viewer, instance: True, together=lamb
 is_authenticated: Permission = Rule(
     "is_authenticated",
     lambda viewer, instance: bool(viewer.user.is_authenticated),
-    together=lambda viewers, instance, rights: rights.crowd.known & viewers,
+    together=lambda viewers, instance, rights: common(rights.crowd.known, viewers),
 )
 """The viewer is logged in."""
 

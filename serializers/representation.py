@@ -11,6 +11,7 @@ from rest_framework.serializers import Serializer
 
 from ..permissions.audiences import Audience, cells_of
 from ..permissions.copies import own_copy
+from ..permissions.crowds import common
 from ..permissions.inquiries import Place
 from ..permissions.requests import retrieval, shared_retrieval
 from .blueprints import make
@@ -92,13 +93,13 @@ class Representation:
         for viewer, place in inquiry.apart.items():
             if viewer in viewers:
                 self._leave_alone([viewer], place.reason)
-        viewers = inquiry.remaining(viewers) - self.alone.keys()
+        viewers = self._without_alone(inquiry.remaining(viewers))
         told: dict[str, Mapping[Viewer, bytes]] = {}
         for name, fact in self._facts.items():
             asked = allowed.get(name, viewers) & viewers
             told[name] = fact.texts(inquiry.rights, asked, inquiry.instance)
             self._leave_alone(asked - told[name].keys(), f"the fact {name} failed")
-        viewers = viewers - self.alone.keys()
+        viewers = self._without_alone(viewers)
         compartments = self._compartments()
         columns = columns_of(self._serializer, inquiry.instance)
         if columns is not None:
@@ -113,6 +114,9 @@ class Representation:
         for audience in audiences:
             known = {id(guard): audience <= allowed[name] for name, guard in self._guards.items()}
             self.bodies += self._share(audience, whole, known)
+
+    def _without_alone(self, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
+        return viewers - self.alone.keys() if self.alone else viewers
 
     def _leave_alone(self, viewers: Iterable[Viewer], reason: str) -> None:
         self.alone |= dict.fromkeys(viewers, reason)
@@ -172,7 +176,7 @@ class Representation:
         unguarded = columns.places.keys() - self._guards.keys()
         audiences: list[Holding] = [(viewers, tuple(columns.among(unguarded)))]
         for names in compartments:
-            audiences = divide(audiences, [(columns.among(names), allowed[next(iter(names))] & viewers)])
+            audiences = divide(audiences, [(columns.among(names), common(allowed[next(iter(names))], viewers))])
         self._write(audiences, columns.places, viewers, told)
 
     def _make_apart(
@@ -207,7 +211,7 @@ class Representation:
                 made = [([(places[name], member(name, texts[next(iter(part))]))], part) for part in parts]
                 audiences = divide(audiences, made)
         for audience, held in audiences:
-            if sharing := audience - self.alone.keys() if self.alone else audience:
+            if sharing := self._without_alone(audience):
                 self.bodies.append((object_of([text for _, text in sorted(held)]), sharing))
 
 

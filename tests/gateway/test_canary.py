@@ -221,8 +221,8 @@ def test_without_a_share_nothing_is_made_again(demo, ask, republish, monkeypatch
     assert (counts()["canaries"], counts()["canary_mismatches"]) == (0, 0)
 
 
-@pytest.mark.parametrize(("drawn", "made_again"), [(0.24, 2), (0.25, 0)])
-def test_a_part_is_made_again_and_chance_says_which(demo, ask, monkeypatch, share, drawn, made_again):
+@pytest.mark.parametrize(("drawn", "made_again"), [(0.49, 0), (0.5, 1)])
+def test_a_part_is_made_again_and_chance_says_how_many(demo, ask, monkeypatch, share, drawn, made_again):
     share(0.25)
     monkeypatch.setattr(canary, "random", lambda: drawn)
     monkeypatch.setattr(canary, "_heard", [find("board.Card").serializer])
@@ -232,9 +232,19 @@ def test_a_part_is_made_again_and_chance_says_which(demo, ask, monkeypatch, shar
     assert counts()["canaries"] == made_again
 
 
+def test_chance_says_which_are_made_again_and_it_may_be_any(share):
+    share(0.25)
+    decisions = dict.fromkeys(range(8))
+
+    drawn = [canary.chosen_from(decisions, []) for _ in range(1_000)]
+
+    assert {len(chosen) for chosen in drawn} == {2}
+    assert set().union(*drawn) == decisions.keys()
+
+
 def test_the_first_views_that_a_serializer_makes_are_made_again_for_two_viewers(demo, ask, monkeypatch, share):
     share(0.000_001)
-    monkeypatch.setattr(canary, "random", lambda: 1.0)
+    monkeypatch.setattr(canary, "random", lambda: 0.999)
     pairs = ask(find("board.Card"), demo.card, demo.cleo, demo.dev, demo.amira)
 
     for _ in range(2):

@@ -117,12 +117,23 @@ def test_members_are_those_of_the_groups_that_hold_something(page_in_groups):
 
     rows = found(sought_on(Page), keys=[page.pk], users=[users[0].pk, users[1].pk])
 
-    [(_, about, codename, group, _)] = rows[GROUP]
-    assert (about, codename) == (str(page.pk), "view_page")
+    [(_, _, codename, group, _)] = rows[GROUP]
+    assert codename == "view_page"
     [(_, _, _, members_group, members)] = rows[MEMBERS]
     assert (members_group, listed(members)) == (group, [users[1].pk])
-    [(_, about, codename, _, holders)] = rows[HOLDERS]
-    assert (about, codename, listed(holders)) == (str(page.pk), "view_page", [users[0].pk])
+    [(_, _, codename, _, holders)] = rows[HOLDERS]
+    assert (codename, listed(holders)) == ("view_page", [users[0].pk])
+
+
+def test_of_several_objects_it_is_told_which_one_each_grant_is_on(page_in_groups):
+    page, users = page_in_groups
+    other = Page.objects.exclude(pk=page.pk).get()
+    assign_perm("view_page", users[0], other)
+
+    rows = found(sought_on(Page), keys=[page.pk, other.pk], users=[users[0].pk])
+
+    assert sorted(row[1:3] for row in rows[GROUP]) == [[str(page.pk), "view_page"], [str(other.pk), "change_page"]]
+    assert sorted(row[1:3] for row in rows[HOLDERS]) == [[str(one.pk), "view_page"] for one in (page, other)]
 
 
 @pytest.mark.parametrize(("codenames", "kinds"), [(["view_page"], 3), (["change_page"], 0)])
