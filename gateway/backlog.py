@@ -83,8 +83,7 @@ class Backlog:
     def take(self, room: int, *, with_requests: bool) -> Batch:
         """The next batch: of sockets that are ready, in turn, what is dirty, and not more than there is room for; they
         are busy from now on. Without requests, what is asked for waits until ``resume``."""
-        batch: Batch = {}
-        self._take_changed(batch, room)
+        batch = self._take_changed(room)
         room -= len(batch)
         taken: list[Socket] = []
         for socket in self._ready:
@@ -113,10 +112,11 @@ class Backlog:
             self._work.clear()
         return batch
 
-    def _take_changed(self, batch: Batch, room: int) -> None:
-        """Where nobody was ready, as nearly always, have a batch hold at once what is watched of changed objects, as
-        far as nothing else is to be done about that. All else is marked, and has its turn: also where a socket watches
-        several of the objects, which are one batch for it."""
+    def _take_changed(self, room: int) -> Batch:
+        """Where nobody was ready, as nearly always, what is watched of changed objects, as far as nothing else is to be
+        done about that. All else is marked, and has its turn: also where a socket watches several of the objects, which
+        are one batch for it."""
+        batch: Batch = {}
         changed, self._changed = self._changed, {}
         is_direct = not self._ready and are_apart([watched for watched, _ in changed.values()])
         for watched, cause in changed.values():
@@ -127,7 +127,8 @@ class Backlog:
             for socket, (subscription,) in free.items():
                 subscription.made_for, subscription.causes = subscription.causes | cause, 0
                 socket.busy = 1
-            batch.update(free)
+            batch |= free
+        return batch
 
     def resume(self) -> None:
         """What was asked for may be answered again."""

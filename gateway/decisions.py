@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..serializers.names import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rest_framework.serializers import BaseSerializer
 
@@ -29,6 +29,23 @@ class Pair:
 
 # For loops of C's over a thousand pairs.
 VIEWER, PUBLICATION = map(attrgetter, ("viewer", "publication"))
+
+
+class Asked:
+    """The pairs of an evaluation that are about one object, and how to get from viewers to them: to look each up takes
+    longer than to decide."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self._nothing: dict[Viewer, Decision] = dict.fromkeys(map(VIEWER, pairs))
+        self.viewers = frozenset(self._nothing)
+        places = {viewer: place for place, viewer in enumerate(self._nothing)}
+        self._places = [places[pair.viewer] for pair in pairs]
+
+    def each(self, shown: Mapping[Viewer, View]) -> dict[Pair, Decision]:
+        """What each pair is shown, given what those viewers are who are shown anything."""
+        decisions = list((self._nothing | shown).values())  # those of these viewers come first, in their order
+        return dict(zip(self.pairs, map(decisions.__getitem__, self._places), strict=True))
 
 
 @dataclass(slots=True)

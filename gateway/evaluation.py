@@ -28,7 +28,7 @@ from ..serializers.encoding import etag
 from ..serializers.hashids import InvalidHashid, decode
 from ..serializers.representation import Representation
 from .canary import Mismatch, is_trusted, sing
-from .decisions import VIEWER, View
+from .decisions import Asked, View
 from .grounds import NOT_THERE, Ground
 from .logs import deny, report, tell
 from .metrics import count, observe
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 
 Pairs = tuple["Pair", ...]
-# An object as it is named in a pair; with all pairs that are about it.
+# An object as it is named in a pair; with what is asked about it.
 Named = tuple["Publication", str]
-Watched = dict[Named, list["Pair"]]
+Watched = dict[Named, Asked]
 # The primary keys that are asked for, each with the hashid that stands for it.
 Wanted = dict["Publication", dict[Any, str]]
 
@@ -175,10 +175,10 @@ def decide_each(pairs: Iterable[Pair], grounds: Grounds | None) -> dict[Pair, De
 @lru_cache(REMEMBERED)
 def asked_by(pairs: Pairs) -> tuple[Watched, Crowd]:
     """What is asked about, and who asks: the same as long as the same pairs are evaluated again."""
-    watched: Watched = defaultdict(list)
+    watched: dict[Named, list[Pair]] = defaultdict(list)
     for pair in pairs:
         watched[pair.publication, pair.hashid].append(pair)
-    return dict(watched), Crowd(pair.viewer for pair in pairs)
+    return {named: Asked(about) for named, about in watched.items()}, Crowd(pair.viewer for pair in pairs)
 
 
 def keys_of(watched: Watched) -> Wanted:
@@ -259,31 +259,29 @@ def show(
         grounds.rest(pairs, Ground(NOT_THERE))
     rights.expect(instances.values())
     for (publication, hashid), instance in instances.items():
-        watching = watched[publication, hashid]
+        asked = watched[publication, hashid]
         ground = Ground()
         inquiry = Inquiry(rights, instance, None if grounds is None else ground.notes)
         if grounds is not None:
-            grounds.rest(watching, ground)
-        viewers: AbstractSet[Viewer] = rights.crowd.viewers
-        if len(watching) < len(pairs):
-            viewers &= {pair.viewer for pair in watching}
+            grounds.rest(asked.pairs, ground)
+        viewers = common(rights.crowd.viewers, asked.viewers)
         try:
             shown: dict[Viewer, View] = {}
             for view, audience in views(publication, inquiry, viewers):
                 shown |= dict.fromkeys(audience, view)
+            decided = asked.each(shown)
         except DatabaseFailure:
             raise
         except Exception:  # of what can't be done for all viewers of this instance together
-            by_themselves = [pair for pair in watching if pair.viewer in rights.crowd.viewers]
-            settled = decide_each(by_themselves, grounds)
-            decisions |= dict.fromkeys(pair for pair in watching if pair.viewer not in rights.crowd.viewers) | settled
+            there = [pair for pair in asked.pairs if pair.viewer in rights.crowd.viewers]
+            decisions |= dict.fromkeys(set(asked.pairs).difference(there)) | decide_each(there, grounds)
         else:
-            decisions.update(zip(watching, map(shown.get, map(VIEWER, watching)), strict=True))
+            decisions |= decided
             for error in inquiry.denied.values():
                 deny(publication.label, error)
             ground.fail(inquiry.denied)
     for named in watched.keys() - instances.keys():
-        decisions |= dict.fromkeys(watched[named])
+        decisions |= dict.fromkeys(watched[named].pairs)
     return decisions
 
 
