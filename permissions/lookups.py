@@ -174,12 +174,18 @@ class Keyed(BaseTable):
 
 def keyed(rows: QuerySet[Any, Any], path: str, keys: Collection[Any] | Parameter) -> QuerySet[Any, Any]:
     """Those of the rows that have one of these keys in a column: what ``Among`` finds. SQLite goes from key to key; for
-    ``IN`` it would sort them into a table first."""
+    ``IN`` it would sort them into a table first.
+
+    Raises ValueError for rows that are found so already.
+    """
     found = rows.all()
     query: Any = found.query
     among = Among(path, keys, are_beside=True).resolve_expression(query)
+    table = query.alias_map[query.base_table]
+    if isinstance(table, Keyed):
+        raise ValueError("There can be one table of keys in a query only.")
     query.where.add(among, AND)
-    query.alias_map[query.base_table] = Keyed(query.alias_map[query.base_table], among)
+    query.alias_map[query.base_table] = Keyed(table, among)
     return found
 
 

@@ -147,7 +147,7 @@ class AnyOf(Combined):
         return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        allowed = inquiry.ask(self.left, viewers)
+        allowed = frozenset(inquiry.ask(self.left, viewers))
         others = inquiry.ask(self.right, inquiry.remaining(viewers - allowed))
         return allowed | others if others else allowed
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import FrozenInstanceError
 from json import loads
 
 import pytest
+from django.contrib.auth import get_user_model
 
-from livegate.gateway.decisions import Pair, View, fields_of
+from livegate.gateway.decisions import Asked, Pair, View, fields_of
 from livegate.gateway.evaluation import evaluate
 from livegate.gateway.publications import find
 from livegate.gateway.solitude import decide_alone
+
+User = get_user_model()
 
 
 def test_each_pair_is_a_question_of_its_own(viewer):
@@ -29,6 +33,21 @@ def test_views_are_the_same_when_their_bytes_are_whether_the_frame_was_written_o
     assert view != View(b"{}", "e8")
     assert view != View(b"[]", "e7")
     assert view is not None
+
+
+def test_what_viewers_are_shown_is_what_their_pairs_are(viewer):
+    users = [User(pk=key) for key in range(6)]
+    dice = random.Random(6)
+
+    for size in range(7):
+        viewers = [viewer(user) for user in users]
+        asking = dice.choices(viewers, k=size)  # some of them several times
+        pairs = [Pair(viewer(one.user), find("board.Card"), "7sd8f") for one in asking]
+        shown = {one: View(b"{}", str(one.user.pk)) for one in dice.sample(viewers, 4)}  # also to some who do not ask
+
+        decisions = Asked(pairs).each(shown)
+
+        assert list(decisions.items()) == [(pair, shown.get(pair.viewer)) for pair in pairs]
 
 
 @pytest.mark.parametrize("decide", [evaluate, lambda pairs: {pair: decide_alone(pair) for pair in pairs}])

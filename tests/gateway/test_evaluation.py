@@ -1109,6 +1109,48 @@ def test_what_a_permission_has_answered_is_not_changed_by_its_next_answer(demo, 
     assert (decisions[pairs[1]] is None) == ("ben" not in seeing)
 
 
+nobody = permission(lambda viewer, instance: False)
+
+
+@pytest.mark.parametrize("combined", [lambda one: one, lambda one: one | nobody, lambda one: one & ~nobody])
+def test_what_a_guard_has_answered_is_not_changed_by_the_answer_of_the_next(demo, see, republish, combined):
+    class Guarded(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Card
+            fields = ["title", "salary"]
+            guards = {"salary": combined(Refilled("refill", "amira")), "title": combined(Refilled("refill", "ben"))}
+
+    republish(Card, Guarded, to=anyone)
+
+    amira, ben = see(demo.card, demo.amira, demo.ben)
+
+    assert (list(amira), list(ben)) == (["salary"], ["title"])
+
+
+def test_a_permission_that_allows_others_than_it_was_asked_about_shows_them_nothing(demo, viewer, republish):
+    """One who is not there any more, and one who asks about another object only."""
+
+    class Everybody(Question):
+        def allows(self, viewer, instance):
+            return True
+
+        def among(self, viewers, inquiry):
+            return everybody
+
+    publication = republish(Page, plain(Page, "text"), to=Everybody())
+    pages = [Page.objects.create(text=text) for text in ("first", "second")]
+    User.objects.filter(pk=demo.ben.pk).update(is_active=False)
+    amira, ben, cleo = everybody = [viewer(user) for user in (demo.amira, demo.ben, demo.cleo)]
+    everybody = frozenset(everybody)
+    asked = [(amira, pages[0]), (ben, pages[0]), (cleo, pages[1]), (ben, pages[1]), (amira, pages[0])]
+    pairs = [Pair(one, publication, page.hashid) for one, page in asked]
+
+    decisions = evaluate(pairs)
+
+    shown = [decisions[pair] and json.loads(decisions[pair].body)["text"] for pair in pairs]
+    assert shown == ["first", None, "second", None, "first"]
+
+
 @pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys])
 def test_a_permission_may_answer_with_any_collection(demo, see, republish, kind):
     class Odd(Question):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from django.contrib.auth import get_user_model
 
-from livegate.permissions.crowds import KNOWN, Crowd
+from livegate.permissions.crowds import KNOWN, Crowd, common
 
 User = get_user_model()
 
@@ -23,6 +23,26 @@ def several(viewer):
     users = [User(pk=key, username=str(key)) for key in (1, 2, 3)]
     viewers = [viewer(user) for user in users]
     return [*viewers, replace(viewers[0], language="de"), viewer(), viewer(host="push.example")]
+
+
+@pytest.mark.parametrize(
+    ("some", "others", "which"),
+    [
+        ({1, 2}, {1, 2}, "some"),
+        ({1}, {1, 2}, "some"),
+        ({1, 2}, {1}, "others"),
+        (set(), {1}, "some"),
+        ({1}, set(), "others"),
+        ({1, 2}, {2, 3}, "neither"),
+        ({1}, {2}, "neither"),
+        ({1, 2}, {1: "a", 2: "b", 3: "c"}.keys(), "some"),
+    ],
+)
+def test_those_in_both_are_one_of_two_sets_where_it_has_no_others(some, others, which):
+    found = common(some, others)
+
+    assert found == some & others
+    assert [found is some, found is others] == [which == "some", which == "others"]
 
 
 def test_those_who_are_certain_users_are_found_by_their_keys(several):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, connections
-from django.db.models import BigIntegerField, CharField, F, IntegerField, Model
+from django.db.models import BigIntegerField, CharField, Count, F, IntegerField, Model
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from lab.fields import Shifted, Untouched, Written, rows_with
 from lab.models import Badge, Document, Page, Slug
 
-from livegate.permissions.lookups import Among
+from livegate.permissions.lookups import Among, keyed
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
@@ -35,15 +36,21 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(params=["its own way", "the way of any other database"], autouse=True)
+def narrow(rows, path, keys):
+    return rows.filter(Among(path, keys))
+
+
+@pytest.fixture(params=["its own way", "from key to key", "the way of any other database"], autouse=True)
 def way(request, monkeypatch):
-    """Each test runs twice: the second time the lookup does not know the database."""
+    """Each test runs three times: as a condition, with a table of the keys, and where the database is not known."""
     if request.param == "the way of any other database":
         monkeypatch.setattr(connections["default"], "vendor", "other")
+    if request.param == "from key to key":
+        monkeypatch.setattr(sys.modules[__name__], "narrow", keyed)
 
 
 def found(model, path, keys):
-    return set(model.objects.filter(Among(path, keys)).values_list("pk", flat=True))
+    return set(narrow(model.objects.all(), path, keys).values_list("pk", flat=True))
 
 
 def expected(model, path, keys):
@@ -139,10 +146,26 @@ def test_it_combines_with_other_conditions(shelf):
     some = Page.objects.filter(Among("pk", keys), Among("owner", [shelf[0].pk]), text__gt="0")
 
     assert set(some) == set(Page.objects.filter(pk__in=keys, owner__in=[shelf[0].pk], text__gt="0"))
+    assert set(narrow(Page.objects.filter(text__gt="0"), "pk", keys).filter(owner=shelf[0])) == set(some)
     assert some.exists()
     assert set(Page.objects.filter(Among("pk", keys) | Among("owner", [shelf[0].pk]))) == set(
         Page.objects.filter(pk__in=keys) | Page.objects.filter(owner__in=[shelf[0].pk])
     )
+
+
+def test_it_stands_in_another_query_and_is_counted(shelf):
+    keys = [page.pk for page in Page.objects.all()[:8]]
+    some = narrow(Page.objects.all(), "pk", keys)
+
+    assert some.count() == len(keys)
+    assert set(Page.objects.filter(pk__in=some.values("pk"))) == set(Page.objects.filter(pk__in=keys))
+    counted = narrow(Page.objects.all(), "owner", [owner.pk for owner in shelf]).values("owner").annotate(Count("pk"))
+    assert {row["pk__count"] for row in counted} == {3}
+
+
+def test_there_is_one_table_of_keys_in_a_query(shelf):
+    with pytest.raises(ValueError, match="one table of keys"):
+        keyed(keyed(Page.objects.all(), "pk", [1, 2]), "owner", [1, 2])
 
 
 def test_an_expression_may_stand_in_the_place_of_a_path(shelf):
@@ -208,6 +231,18 @@ def test_a_thousand_keys_are_one_parameter_where_the_database_can_take_them_so(s
     assert len(parameters) == (1_000 if connection.vendor == "other" else 1)
     assert ("IN (SELECT value FROM json_each" in sql) is (connection.vendor == "sqlite")
     assert ("= ANY(" in sql) is (connection.vendor == "postgresql")
+
+
+def test_sqlite_goes_from_key_to_key(shelf):
+    """In whatever order it would go by itself, for it knows nothing of how many rows there are."""
+    some = keyed(Page.objects.filter(text="3"), "owner", range(1, 1_001))
+
+    if connection.vendor == "sqlite":
+        [first, *others] = some.explain().splitlines()
+        assert "SCAN livegate_keys" in first
+        assert "(owner_id=?)" in "".join(others)
+    sql, _ = keyed(Page.objects.all(), "owner", [7]).query.sql_with_params()
+    assert "json_each" not in sql
 
 
 def test_one_key_is_compared_with_where_sqlite_would_make_a_list_of_it(shelf):
