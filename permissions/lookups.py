@@ -163,8 +163,7 @@ class Keyed(BaseTable):
         self.among = among
 
     def relabeled_clone(self, change_map: dict[str | None, str]) -> Keyed:
-        table = BaseTable(self.table_name, self.table_alias).relabeled_clone(change_map)
-        return Keyed(table, self.among.relabeled_clone(change_map))
+        return Keyed(BaseTable(self.table_name, self.table_alias).relabeled_clone(change_map), self.among)
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         keys, parameters = self.among.beside(connection)

@@ -71,6 +71,16 @@ async def test_all_that_is_watched_of_what_changed_is_one_batch(sockets, watchin
     assert backlog.take(10, with_requests=True) == {}
 
 
+async def test_what_is_watched_of_several_that_changed_is_one_batch(sockets, watching):
+    backlog = Backlog(sockets)
+    (first, some), (second, others) = watching(2), watching(2)
+    for watched in ([some[0]], [others[1]]):
+        backlog.mark_all(dict.fromkeys(watched), CHANGE)
+
+    assert taken(backlog.take(10, with_requests=True)) == {first: ["0"], second: ["1"]}
+    assert backlog.take(10, with_requests=True) == {}
+
+
 async def test_who_is_busy_is_marked_and_has_their_turn_afterwards(sockets, watching):
     backlog = Backlog(sockets)
     (first, [some]), (second, [other]) = watching(1), watching(1)

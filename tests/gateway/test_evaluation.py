@@ -656,9 +656,13 @@ def test_what_can_not_be_asked_of_all_together_is_asked_of_each_alone(demo, view
             return viewer.user == demo.ben
 
     publication = republish(Page, plain(Page, "text"), to=Broken())
-    pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in (demo.amira, demo.ben)]
+    User.objects.filter(pk=demo.cleo.pk).update(is_active=False)
+    users = (demo.amira, demo.ben, demo.cleo)
+    pairs = [Pair(viewer(user), publication, page.hashid) for page in pages for user in users]
 
-    assert [bool(view) for view in evaluate(pairs).values()] == [False, True, True, True]
+    decisions = evaluate(pairs)
+
+    assert [bool(decisions[pair]) for pair in pairs] == [False, True, False, True, True, False]
 
 
 def test_what_can_be_asked_neither_of_all_nor_yet_of_one_is_left_undecided(demo, viewer, republish):
@@ -1112,6 +1116,12 @@ def test_what_a_permission_has_answered_is_not_changed_by_its_next_answer(demo, 
 nobody = permission(lambda viewer, instance: False)
 
 
+def test_what_one_has_answered_is_not_changed_by_the_answer_of_the_other(demo, see, republish):
+    republish(Card, plain(Card, "title"), to=Refilled("refill", "amira") | Refilled("refill", "ben"))
+
+    assert all(see(demo.card, demo.amira, demo.ben))
+
+
 @pytest.mark.parametrize("combined", [lambda one: one, lambda one: one | nobody, lambda one: one & ~nobody])
 def test_what_a_guard_has_answered_is_not_changed_by_the_answer_of_the_next(demo, see, republish, combined):
     class Guarded(PerUserSerializerMixin, serializers.ModelSerializer):
@@ -1135,13 +1145,14 @@ def test_a_permission_that_allows_others_than_it_was_asked_about_shows_them_noth
             return True
 
         def among(self, viewers, inquiry):
+            were_asked.append(viewers)
             return everybody
 
     publication = republish(Page, plain(Page, "text"), to=Everybody())
     pages = [Page.objects.create(text=text) for text in ("first", "second")]
     User.objects.filter(pk=demo.ben.pk).update(is_active=False)
     amira, ben, cleo = everybody = [viewer(user) for user in (demo.amira, demo.ben, demo.cleo)]
-    everybody = frozenset(everybody)
+    everybody, were_asked = frozenset(everybody), []
     asked = [(amira, pages[0]), (ben, pages[0]), (cleo, pages[1]), (ben, pages[1]), (amira, pages[0])]
     pairs = [Pair(one, publication, page.hashid) for one, page in asked]
 
@@ -1149,6 +1160,7 @@ def test_a_permission_that_allows_others_than_it_was_asked_about_shows_them_noth
 
     shown = [decisions[pair] and json.loads(decisions[pair].body)["text"] for pair in pairs]
     assert shown == ["first", None, "second", None, "first"]
+    assert {*were_asked} == {frozenset({amira}), frozenset({cleo})}
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys])
