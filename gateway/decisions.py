@@ -42,7 +42,7 @@ class Asked:
         places = {viewer: place for place, viewer in enumerate(self._nothing)}
         self._places = [places[pair.viewer] for pair in pairs]
 
-    def each(self, shown: Mapping[Viewer, View]) -> dict[Pair, Decision]:
+    def each(self, shown: dict[Viewer, Decision]) -> dict[Pair, Decision]:
         """What each pair is shown, given what those viewers are who are shown anything."""
         decisions = list((self._nothing | shown).values())  # those of these viewers come first, in their order
         return dict(zip(self.pairs, map(decisions.__getitem__, self._places), strict=True))

@@ -181,7 +181,7 @@ def asked_by(pairs: Pairs) -> tuple[Watched, Crowd]:
     return {named: Asked(about) for named, about in watched.items()}, Crowd(pair.viewer for pair in pairs)
 
 
-def keys_of(watched: Watched) -> Wanted:
+def keys_of(watched: Iterable[Named]) -> Wanted:
     """The primary keys that the hashids stand for; one that stands for nothing has none, as if its row were gone."""
     wanted: Wanted = {}
     for publication, hashid in watched:
@@ -266,7 +266,7 @@ def show(
             grounds.rest(asked.pairs, ground)
         viewers = common(rights.crowd.viewers, asked.viewers)
         try:
-            shown: dict[Viewer, View] = {}
+            shown: dict[Viewer, Decision] = {}
             for view, audience in views(publication, inquiry, viewers):
                 shown |= dict.fromkeys(audience, view)
             decided = asked.each(shown)

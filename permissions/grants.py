@@ -141,8 +141,9 @@ def columns(
     alike = alike.annotate(livegate_users=Collected(users) if users else NOTHING)
     # Not before, so that they are told apart by the key of the permission: to sort by its name takes longer than to
     # find the rows.
-    found = alike.annotate(livegate_codename=codename)
-    return found.values_list(*(f"livegate_{name}" for name in ("kind", "about", "codename", "group", "users")))
+    alike = alike.annotate(livegate_codename=codename)
+    found: Rows = alike.values_list(*(f"livegate_{name}" for name in ("kind", "about", "codename", "group", "users")))
+    return found
 
 
 def codename(perms_model: Any) -> Subquery:
@@ -157,7 +158,7 @@ def grants(sought: Sought, perms_model: Any, keys: Asked) -> Rows:
     permission = perms_model._meta.get_field("permission").related_model
     codenames = {} if sought.codenames is None else {"codename__in": sorted(sought.codenames)}
     wanted: Rows = QuerySet(permission).filter(content_type=sought.content_type, **codenames).order_by().values("pk")
-    found = perms_model._base_manager.filter(Among("permission", wanted.query, leads=False))
+    found: Rows = perms_model._base_manager.filter(Among("permission", wanted.query, leads=False))
     if is_generic(perms_model):
         return found.filter(Among("object_pk", keys), content_type=sought.content_type)
     return found.filter(Among("content_object", keys))
@@ -209,7 +210,9 @@ def members_of(users: Collection[Any]) -> dict[Any, Keys]:
 
 def members(relation: Any, users: Asked) -> Rows:
     group, user = relation.m2m_reverse_field_name(), relation.m2m_field_name()
-    return memberships(relation, users).order_by().values_list(group).annotate(livegate_users=Collected(user))
+    by_group = memberships(relation, users).order_by().values_list(group)
+    found: Rows = by_group.annotate(livegate_users=Collected(user))
+    return found
 
 
 def memberships(relation: Any, users: Asked) -> Rows:
@@ -218,4 +221,4 @@ def memberships(relation: Any, users: Asked) -> Rows:
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{relation.m2m_reverse_field_name()}__in": counted.values("pk")})
-    return rows  # type: ignore[no-any-return]
+    return rows

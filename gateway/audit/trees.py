@@ -55,7 +55,7 @@ class Witness:
         self._pair = pair
         self._databases = databases_of(pair.publication)
         named = (pair.publication, pair.hashid)
-        wanted = keys_of({named: [pair]})
+        wanted = keys_of([named])
         found = fetch(wanted)
         self._instance: Any = found.get(named)
         self._rights = renew([pair.viewer], wanted)
