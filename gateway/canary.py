@@ -65,7 +65,7 @@ def chosen_from(decisions: Mapping[Pair, Decision], publications: Iterable[Publi
     share = setting("CANARY_SHARE")
     if not share:
         return []
-    number = int(share * len(decisions) + random())  # noqa: S311  # the share, on the average
+    number = min(int(share * len(decisions) + random()), len(decisions))  # noqa: S311  # the share, on the average
     chosen = set(sample(list(decisions), number) if number else ())
     for publication in publications:
         if is_among(publication.serializer, _heard):

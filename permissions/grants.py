@@ -15,7 +15,7 @@ from .lookups import Among, keyed
 from .queries import Parameter, is_one, is_plain, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from django.db.models.manager import BaseManager
 
@@ -116,11 +116,15 @@ def part(
 ) -> Rows:
     """Rows of one kind. The members are those of these groups, or of those that hold something."""
     if kind == USERS:
-        active = keyed(sought.accounts._default_manager.filter(is_active=True), "pk", users)
+        manager = sought.accounts._default_manager
+        active = of_users(manager.filter(is_active=True), "pk", users, [manager])
         return columns(active, "pk", Case(When(is_superuser=True, then=Value(SUPERUSERS)), default=Value(USERS)))
     if kind == HOLDERS:
         rows = grants(sought, sought.to_users, keys)
-        direct = rows.filter(Among("user", users, leads=False)) if sought.is_wide else keyed(rows, "user", users)
+        if sought.is_wide:
+            direct = rows.filter(Among("user", users, leads=False))
+        else:
+            direct = of_users(rows, "user", users, [sought.to_users._base_manager])
         return columns(direct, "user", Value(kind), about(sought.to_users, keys), codename(sought.to_users))
     of_groups = grants(sought, sought.to_groups, keys_of_groups)
     if kind == GROUP:
@@ -130,6 +134,12 @@ def part(
     holding = of_groups.order_by().values("group").query if groups is None else groups
     members = memberships(sought.groups, users).filter(Among(group, holding, leads=False))
     return columns(members, sought.groups.m2m_field_name(), Value(kind), group=F(group))
+
+
+def of_users(rows: Rows, path: str, users: Asked, managers: Iterable[BaseManager[Any]]) -> Rows:
+    """Those of the rows that have one of these users in a column. SQL of the application's, as managers may have, is
+    written for one table, and is not to see another beside it."""
+    return keyed(rows, path, users) if all(map(is_plain, managers)) else rows.filter(Among(path, users))
 
 
 def columns(
@@ -217,7 +227,8 @@ def members(relation: Any, users: Asked) -> Rows:
 
 def memberships(relation: Any, users: Asked) -> Rows:
     """Of these users, in groups."""
-    rows = keyed(relation.remote_field.through._base_manager.all(), relation.m2m_field_name(), users)
+    through, managers = relation.remote_field.through, managers_of_groups(relation)
+    rows = of_users(through._base_manager.all(), relation.m2m_field_name(), users, managers)
     counted = relation.related_model._default_manager.all()
     if counted.query.where:  # as in user.groups.all(): what the group model's own manager leaves out gives no rights
         rows = rows.filter(**{f"{relation.m2m_reverse_field_name()}__in": counted.values("pk")})

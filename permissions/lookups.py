@@ -35,8 +35,8 @@ else:
 BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 # Of how many sets of keys the text is kept.
 KNOWN = 16
-# The name of a table of keys.
-BESIDE = "livegate_keys"
+# A table of keys on SQLite. Nothing in it has a name that SQL of an application's, which stands beside it, may have.
+BESIDE = "(SELECT value AS livegate_key FROM json_each(%s)) livegate_keys"
 # Takes the place of a number that SQLite can't hold: it equals no number and no text.
 NO_NUMBER = b"no number"
 # The kinds of columns of which keys are known as what the database has, if they are of Django's own making.
@@ -75,7 +75,7 @@ class Among(Base):
         if is_one(self.rhs):
             return f"{path} = %s", [*parameters, self._parameter(self._one, connection)]
         if self._are_beside:
-            return f"{path} = {BESIDE}.value", parameters
+            return f"{path} = livegate_key", parameters
         return f"{path} IN (SELECT value FROM json_each(%s))", [*parameters, self._parameter(self._json, connection)]  # noqa: S608
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
@@ -91,7 +91,7 @@ class Among(Base):
         """What stands before a table on SQLite, where the keys are beside it: a table of them."""
         if is_one(self.rhs):
             return "", []
-        return f"json_each(%s) {BESIDE} CROSS JOIN ", [self._parameter(self._json, connection)]
+        return f"{BESIDE} CROSS JOIN ", [self._parameter(self._json, connection)]
 
     def _path(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         path, parameters = self.process_lhs(compiler, connection)

@@ -270,6 +270,50 @@ def test_rights_from_a_manager_of_the_applications_are_those_of_the_moment(viewe
     assert seen == [True, False, True, False]
 
 
+class Narrowed(Manager):
+    """Gives the rows for which this SQL is true."""
+
+    def __init__(self, model, sql):
+        super().__init__()
+        self.model = model
+        self._sql = sql
+
+    def get_queryset(self):
+        return super().get_queryset().extra(where=[self._sql])
+
+
+# The columns of SQLite's json_each.
+COLUMNS = ("key", "value", "type", "atom", "id", "parent", "fullkey", "path", "json", "root")
+
+
+@pytest.mark.parametrize("way", ["group", "user", "grant"])
+@pytest.mark.parametrize("sql", ["id > 0", "{row} > 0", "{name} NOT IN ({texts})"])
+def test_sql_of_the_applications_means_what_it_means_for_one_viewer_alone(viewer, way, sql, monkeypatch):
+    """What is beside its table is not seen in it: neither is a name ambiguous, nor does SQLite, to which what is in
+    double quotes is a text where there is no such column, find one."""
+    names = ["ann", *COLUMNS] if "texts" in sql else ["ann", "bea"]
+    quote, row_id = ('"', "rowid") if connection.vendor == "sqlite" else ("'", "id")
+    texts = ", ".join(f"{quote}{name}{quote}" for name in COLUMNS if name != "id" or quote == "'")
+    page = Page.objects.create()
+    viewers = [viewer(User.objects.create(username=name)) for name in names]
+    for one in viewers:
+        group = Group.objects.create(name=one.user.username)
+        one.user.groups.add(group)
+        row = assign_perm("view_page", group if way == "group" else one.user, page)
+    model, manager, name = {
+        "group": (Group, "default_manager", "name"),
+        "user": (User, "default_manager", "username"),
+        "grant": (type(row), "base_manager", "object_pk"),
+    }[way]
+    monkeypatch.setitem(vars(model._meta), manager, Narrowed(model, sql.format(row=row_id, name=name, texts=texts)))
+
+    def may_see(*asking):
+        rights = Rights(asking, (Page, [page.pk], {"view_page"}))
+        return set(rights.holding(rights.crowd.viewers, "lab.view_page", page))
+
+    assert may_see(*viewers) == set().union(*map(may_see, viewers)) != set()
+
+
 def test_rights_are_read_by_the_same_sql_for_any_viewers_and_objects(viewer):
     users = [User.objects.create(username=str(number)) for number in range(5)]
     pages = [Page.objects.create() for _ in range(3)]
