@@ -206,6 +206,23 @@ async def test_a_close_that_never_ends_delays_no_other_and_can_be_left(world, cl
     assert len(world.tasks) == TASKS
 
 
+async def test_who_is_given_up_as_soon_as_it_begins_to_wait_is_not_waited_for(world):
+    gone, other = await world.watch(2)
+
+    async def send(message):
+        gone.runners.append(asyncio.current_task())
+        world.hub.abandon(gone.socket)  # as another part of the hub may, before anything else has its turn
+        await asyncio.Event().wait()
+
+    gone.socket.send = send
+    await world.change()
+    await world.see([other])
+    await until(gone.runners[0].done)
+
+    assert gone.socket.patience is None
+    assert gone.socket not in world.hub.sockets
+
+
 async def test_while_one_batch_waits_to_be_sent_the_next_is_evaluated_and_no_more(world, monkeypatch):
     relieved = []
     monkeypatch.setattr(Delivery, "_be_patient", lambda self, runner: relieved.append(runner))  # as if it took a second
