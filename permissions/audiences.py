@@ -62,7 +62,7 @@ class Audience:
         known = self._known.get(id(permission)) if inquiry.instance is self.root else None
         if known is not None:
             return self.viewers if known else frozenset()
-        return permission.among(inquiry.remaining(self.viewers), inquiry)
+        return inquiry.ask(permission, inquiry.remaining(self.viewers))
 
     def agree(self, cells: Collection[AbstractSet[Viewer]]) -> None:
         """Divide the audience where the viewers have different answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -89,23 +90,23 @@ class Inquiry:
 
     def remaining(self, viewers: Iterable[Viewer]) -> frozenset[Viewer]:
         """Those of the viewers who were not denied; nearly always all. A permission of the application's that is given
-        them changes nothing in place, and what one has answered does not change when it is asked again."""
+        them changes nothing in place."""
         remaining = frozenset(viewers)
         return remaining - self.denied.keys() if self.denied else remaining
 
-    def ask(self, question: Question, viewers: AbstractSet[Viewer]) -> AbstractSet[Viewer]:
-        """Those whom a permission allows."""
+    def ask(self, question: Question, viewers: AbstractSet[Viewer]) -> frozenset[Viewer]:
+        """Those whom a permission allows. Raises TypeError for what is no answer."""
         if self.notes is None:
-            return question.among(viewers, self)
+            return answer_of(question, viewers, self)
         note, notes, before = Note(question, viewers), self.notes, len(self.denied)
         notes.append(note)
         self.notes = note.within
         try:
-            note.allowed = question.among(viewers, self)
+            note.allowed = allowed = answer_of(question, viewers, self)
         finally:
             self.notes = notes
         note.failed = {one: type(error).__name__ for one, error in islice(self.denied.items(), before, None)}
-        return note.allowed
+        return allowed
 
     def one_by_one(self, allows: Callable[[Viewer, Model], bool], viewers: AbstractSet[Viewer]) -> set[Viewer]:
         """Those whom a function allows."""
@@ -181,6 +182,17 @@ class Inquiry:
         for name in missing:
             getattr(self.instance, name, None)
         return bool(missing & known_of(self.instance, one_locale))
+
+
+def answer_of(question: Question, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> frozenset[Viewer]:
+    """What it answers now, which does not change when it is asked again: any collection of those whom it allows. None
+    and a text are no answer, of which ``~`` would make a yes; nor is a dict that may say no of some."""
+    allowed: Any = question.among(viewers, inquiry)
+    if isinstance(allowed, str) or (
+        isinstance(allowed, Mapping) and any(told is not None for told in allowed.values())
+    ):
+        raise TypeError(f"{question!r} answered a {type(allowed).__name__}, and not those whom it allows.")
+    return frozenset(allowed)
 
 
 def known_of(instance: Model, with_properties: bool) -> set[str]:

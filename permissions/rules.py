@@ -131,9 +131,9 @@ class All(Combined):
         return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        # Whatever the right one answers, or does to what it is given, nobody is allowed whom the left one is against.
-        allowed = frozenset(inquiry.ask(self.left, viewers))
-        return allowed.intersection(inquiry.ask(self.right, allowed))
+        # Whatever the right one answers, nobody is allowed whom the left one is against.
+        allowed = inquiry.ask(self.left, viewers)
+        return allowed & inquiry.ask(self.right, allowed)
 
     def __repr__(self) -> str:
         return f"{within(self.left, AnyOf)} & {within(self.right, AnyOf, All)}"
@@ -147,7 +147,7 @@ class AnyOf(Combined):
         return self.decide(lambda part: part.allows(viewer, instance))
 
     def among(self, viewers: AbstractSet[Viewer], inquiry: Inquiry) -> AbstractSet[Viewer]:
-        allowed = frozenset(inquiry.ask(self.left, viewers))
+        allowed = inquiry.ask(self.left, viewers)
         others = inquiry.ask(self.right, inquiry.remaining(viewers - allowed))
         return allowed | others if others else allowed
 

@@ -89,7 +89,7 @@ class Representation:
         inquiry = self._inquiry
         allowed: dict[str, AbstractSet[Viewer]] = {}
         for name, guard in self._guards.items():
-            allowed[name] = frozenset(guard.among(inquiry.remaining(viewers), inquiry))
+            allowed[name] = inquiry.ask(guard, inquiry.remaining(viewers))
         for viewer, place in inquiry.apart.items():
             if viewer in viewers:
                 self._leave_alone([viewer], place.reason)

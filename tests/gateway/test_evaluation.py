@@ -1137,6 +1137,58 @@ def test_what_a_guard_has_answered_is_not_changed_by_the_answer_of_the_next(demo
     assert (list(amira), list(ben)) == (["salary"], ["title"])
 
 
+class Amira(Question):
+    """Allows one; of many it answers what is no collection of those whom it allows."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def allows(self, viewer, instance):
+        return viewer.user.username == "amira"
+
+    def among(self, viewers, inquiry):
+        return self.answer(self, viewers, inquiry)
+
+
+ANSWERS = {
+    "a dict of yes and no": lambda self, viewers, inquiry: inquiry.each(self.allows, viewers),
+    "None": lambda self, viewers, inquiry: None,
+    "an empty text": lambda self, viewers, inquiry: "",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize(
+    ("combined", "seeing"),
+    [
+        (lambda one: one, ["amira"]),
+        (lambda one: ~one, ["ben"]),
+        (lambda one: one | nobody, ["amira"]),
+        (lambda one: nobody | one, ["amira"]),
+        (lambda one: ~(nobody | one), ["ben"]),
+        (lambda one: ~(one | nobody), ["ben"]),
+        (lambda one: one & anyone, ["amira"]),
+        (lambda one: anyone & one, ["amira"]),
+    ],
+)
+def test_what_does_not_say_whom_it_allows_is_no_answer_and_each_is_asked_alone(
+    demo, see, republish, answer, combined, seeing
+):
+    class Guarded(PerUserSerializerMixin, serializers.ModelSerializer):
+        class Meta:
+            model = Card
+            fields = ["title", "salary"]
+            guards = {"salary": combined(Amira(ANSWERS[answer]))}
+
+    users = (demo.amira, demo.ben)
+    republish(Card, plain(Card, "title"), to=combined(Amira(ANSWERS[answer])))
+    assert [one.username for one, view in zip(users, see(demo.card, *users), strict=True) if view] == seeing
+
+    republish(Card, Guarded, to=anyone)
+    shown = zip(users, see(demo.card, *users), strict=True)
+    assert [one.username for one, view in shown if "salary" in view] == seeing
+
+
 def test_a_permission_that_allows_others_than_it_was_asked_about_shows_them_nothing(demo, viewer, republish):
     """One who is not there any more, and one who asks about another object only."""
 

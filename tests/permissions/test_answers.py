@@ -152,11 +152,11 @@ def test_an_error_that_ends_the_inquiry_leaves_its_notes_in_order(demo, crowd):
 
 
 def test_the_sets_that_were_asked_are_kept_and_not_copied(demo, crowd):
-    viewers = set(crowd.values())
+    viewers = frozenset(crowd.values())  # as an evaluation has them
 
     note = ask(anyone | owns, demo.card, viewers)
 
-    assert note.asked is note.within[0].asked is note.within[0].allowed is viewers
+    assert note.asked is note.within[0].asked is note.within[0].allowed is note.allowed is viewers
 
 
 def test_one_whose_repr_is_pythons_own_is_written_by_its_class():
