@@ -170,7 +170,7 @@ class Delivery:
 
     def _relieve(self, runner: asyncio.Task[None] | None) -> None:
         if self.runner is runner:
-            self.runner = None
+            self.runner = self._sending_to = None
             self._all_handed_out.set()
             self._run_on()
 

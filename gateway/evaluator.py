@@ -77,19 +77,22 @@ class Evaluator:
         return not self._refusing
 
     async def keep_evaluating(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. While it waits it keeps nothing of those who were evaluated."""
         while True:
             await self._backlog.wait()
-            # While nothing is heard no request is answered, for the answer promises that no change is missed from then
-            # on. And none is looked at before others are refused: when it is answered would tell how long they took.
-            batch = self._backlog.take(self._room, with_requests=self._hub.hears and self.rests)
-            try:
-                if batch:
-                    await self._make(batch)
-            except BaseException:
-                for socket, taken in batch.items():
-                    self._backlog.put_back(socket, taken)
-                raise
+            await self._make_next()
+
+    async def _make_next(self) -> None:
+        # While nothing is heard no request is answered, for the answer promises that no change is missed from then on.
+        # And none is looked at before others are refused: when it is answered would tell how long they took.
+        batch = self._backlog.take(self._room, with_requests=self._hub.hears and self.rests)
+        try:
+            if batch:
+                await self._make(batch)
+        except BaseException:
+            for socket, taken in batch.items():
+                self._backlog.put_back(socket, taken)
+            raise
 
     async def stop(self) -> None:
         for timer in (self._retry, *self._releases):

@@ -41,24 +41,27 @@ class Examiner:
         self.doubted.pop(socket, None)
 
     async def keep_examining(self) -> None:
-        """Look whenever there is doubt, at some sockets at a time, until cancelled."""
+        """Look whenever there is doubt, until cancelled. While it waits it keeps nothing of those who were looked at."""
         while True:
             await self._doubts.wait()
-            sockets = {one.credentials: one for one in islice(self.doubted, setting("BATCH_SIZE"))}
-            for socket in sockets.values():
-                del self.doubted[socket]
-            if not self.doubted:
-                self._doubts.clear()
-            if not sockets:  # all have left
-                continue
-            try:
-                over = await self._worker.do(ended, [*sockets])
-            except Exception as error:
-                report("sockets_unexamined", f"Whether {len(sockets)} sockets may stay can't be told yet.", error)
-                asyncio.get_running_loop().call_later(LONGEST_PAUSE, self.examine, [*sockets.values()])
-                continue
-            for credentials in over:
-                self._expel(sockets[credentials])
+            await self._examine_some()
+
+    async def _examine_some(self) -> None:
+        sockets = {one.credentials: one for one in islice(self.doubted, setting("BATCH_SIZE"))}
+        for socket in sockets.values():
+            del self.doubted[socket]
+        if not self.doubted:
+            self._doubts.clear()
+        if not sockets:  # all have left
+            return
+        try:
+            over = await self._worker.do(ended, [*sockets])
+        except Exception as error:
+            report("sockets_unexamined", f"Whether {len(sockets)} sockets may stay can't be told yet.", error)
+            asyncio.get_running_loop().call_later(LONGEST_PAUSE, self.examine, [*sockets.values()])
+            return
+        for credentials in over:
+            self._expel(sockets[credentials])
 
     async def stop(self) -> None:
         """End its thread."""

@@ -6,6 +6,7 @@ import contextlib
 import re
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -80,13 +81,13 @@ class Site:
         """Of the gateway that is looked at, with what it keeps."""
         return counters(self.ports[0], path)
 
-    def await_tables(self, sockets: int, subscriptions: int, patience: float) -> dict[str, float]:
+    def await_tables(self, sockets: int, subscriptions: int, patience: float, tasks: float = inf) -> dict[str, float]:
         """Its counters as soon as it keeps no more than so much, or when patience has ended."""
         deadline = time.monotonic() + patience
         while True:
             found = self.counters()
             is_right = (found["sockets"], found["subscriptions"]) == (sockets, subscriptions)
-            if is_right or time.monotonic() > deadline:
+            if (is_right and found["tasks"] <= tasks) or time.monotonic() > deadline:
                 return self.counters("/objects")
             time.sleep(0.1)
 

@@ -93,7 +93,7 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
         unknown = {name: after[name] - standing[of][port] for name, of in IN_TABLES.items()}
         verify(opened, standing, settled, written, unknown)
         opened.crowd.do("close")
-        left = opened.await_tables(0, 0, FOUND_OUT)
+        left = opened.await_tables(0, 0, FOUND_OUT, alone["tasks"])  # when the hub has ended, too
     return {
         "faults": {**faults, "all": sum(faults.values()), "seed": sizes.seed},
         "changes": figures_of_changes(written),

@@ -105,7 +105,9 @@ async def test_it_lives_from_the_first_socket_to_the_last_and_leaves_no_task(dem
     assert the_hub() is not hub
 
 
-async def test_of_who_has_gone_nothing_is_kept(demo, connect):
+@pytest.mark.parametrize("level", ["off", "showings", "strict"])
+async def test_of_who_has_gone_nothing_is_kept(demo, connect, sink, on_record, level):
+    on_record(level)
     one, other = await connect(demo.amira), await connect(demo.ben)
     for client in (one, other):
         await client.subscribe(demo.card)
@@ -119,6 +121,7 @@ async def test_of_who_has_gone_nothing_is_kept(demo, connect):
     await other.close()
     await until(lambda: len(the_hub().sockets) == 1)
     assert not asked_by.cache_info().currsize
+    await until(lambda: kept() == [demo.amira])  # also while the hub waits for something to do
     await one.close()
     await until(lambda: not hub_module._hubs)
     assert kept() == []
