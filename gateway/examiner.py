@@ -41,7 +41,7 @@ class Examiner:
         self.doubted.pop(socket, None)
 
     async def keep_examining(self) -> None:
-        """Look whenever there is doubt, until cancelled. While it waits it keeps nothing of those who were looked at."""
+        """Whenever there is doubt, until cancelled. While it waits it keeps nothing of those who were looked at."""
         while True:
             await self._doubts.wait()
             await self._examine_some()
