@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LIMIT = 30.0
 # Seconds within which the gateway finds out that clients have gone.
 FOUND_OUT = 60.0
+# The task in which the channel layer hears stays, once there is one.
+OF_THE_LAYER = 1
 # What of the gateway is compared before and after.
 KEPT = ("sockets", "subscriptions", "tasks", "files", "objects")
 # What is in the hub's tables, and what the crowd calls it.
@@ -93,7 +95,7 @@ def soak(outer: Arena, sizes: Sizes) -> Figures:
         unknown = {name: after[name] - standing[of][port] for name, of in IN_TABLES.items()}
         verify(opened, standing, settled, written, unknown)
         opened.crowd.do("close")
-        left = opened.await_tables(0, 0, FOUND_OUT, alone["tasks"])  # when the hub has ended, too
+        left = opened.await_tables(0, 0, FOUND_OUT, alone["tasks"] + OF_THE_LAYER)  # when the hub has ended, too
     return {
         "faults": {**faults, "all": sum(faults.values()), "seed": sizes.seed},
         "changes": figures_of_changes(written),
