@@ -422,9 +422,12 @@ async def test_a_publication_that_can_not_be_read_is_tried_again_and_keeps_nobod
     page = await sync_to_async(Page.objects.create)()
     client = await connect(demo.admin)
     gate.unreadable = {"lab.Page": 2}
+    gate.open.clear()
 
     await client.send({"model": "lab.Page", "id": page.hashid, "request_id": "page"})
     await client.send({"model": "board.Card", "id": demo.card.hashid, "request_id": "card"})
+    await until(lambda: len(list(the_hub().subscriptions())) == 2)  # both are asked for before the first try has failed
+    gate.open.set()
     answers = [await client.receive() for _ in range(4)]
 
     told = [one["meta"]["request_id"] if "meta" in one else one["type"] for one in answers]
